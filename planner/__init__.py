@@ -1,0 +1,1 @@
+"""Plans, builds and proves direct and recursive deltas."""

@@ -1,0 +1,1 @@
+"""Make and prove: codecs, delta formats, the builder and its journal."""

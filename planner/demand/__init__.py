@@ -1,0 +1,1 @@
+"""Who asks for what: cohorts, with one importer per source."""

@@ -1,0 +1,1 @@
+"""What was released: commits, trees and objects, with one reader per source."""

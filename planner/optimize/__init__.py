@@ -1,0 +1,1 @@
+"""Which to build: the problem, the one `evaluate()`, solvers, bounds and peer policies. Pure."""

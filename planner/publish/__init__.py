@@ -1,0 +1,1 @@
+"""Hand over: deltas into the repository, then the route index, then the summary."""

@@ -1,0 +1,1 @@
+"""What could be built: candidates proposed by rule, pruned with a reason, weighed."""
