@@ -1,0 +1,45 @@
+"""Demand from a model, where nobody counted: how old the clients' releases are, by half-life."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from planner.demand.cohorts import Cohort
+from planner.errors import InputError
+from planner.history.records import History
+
+_NEGLIGIBLE_FRACTION = 1e-6
+"""Releases with less than this fraction of the clients get no cohort of their own."""
+
+
+def adoption_cohorts(
+    history: History,
+    ref: str,
+    *,
+    clients: float,
+    half_life_releases: float,
+    max_hops: int | None = None,
+) -> tuple[Cohort, ...]:
+    """Clients spread over the releases before `ref`'s head, newest first.
+
+    A release that is `half_life_releases` older has half the clients. All `clients` want the head; the
+    fractions sum to 1 over the releases that the history still has.
+
+    Raises:
+        InputError: the ref is unknown, or a number makes no sense.
+    """
+    if ref not in history.refs:
+        raise InputError("is no ref", path="demand.adoption.ref", got=ref)
+    if not half_life_releases > 0:
+        raise InputError("is not positive", path="demand.adoption.half_life_releases", got=half_life_releases)
+    if not clients >= 0:
+        raise InputError("is negative", path="demand.adoption.clients", got=clients)
+    head = history.refs[ref]
+    bases = list(islice(history.ancestors(head), 10_000))
+    weights = [0.5 ** (age / half_life_releases) for age in range(1, len(bases) + 1)]
+    total = sum(weights)
+    return tuple(
+        Cohort(base=base, target=head, clients=clients * weight / total, ref=ref, max_hops=max_hops)
+        for base, weight in zip(bases, weights, strict=True)
+        if weight / total >= _NEGLIGIBLE_FRACTION
+    )

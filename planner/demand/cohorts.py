@@ -1,0 +1,45 @@
+"""Cohorts: the clients with the same base, target and abilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """Clients on one base that want one target.
+
+    `base` and `target` are commit checksums (the empty commit for clients that have nothing yet), `ref`
+    is the name the clients ask for, or None where they ask for the commit itself. `max_hops` and
+    `max_wire_bytes` are None where there is no such limit.
+    """
+
+    base: str
+    target: str
+    clients: float
+    ref: str | None = None
+    max_hops: int | None = None
+    max_wire_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownBase:
+    """Clients on a base that the history does not have: no delta can serve them, so they pull in full."""
+
+    base: str
+    target: str
+    clients: float
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """Who asks for what: cohorts in the order of their source, and what could not be placed."""
+
+    cohorts: tuple[Cohort, ...]
+    unknown: tuple[UnknownBase, ...] = ()
+
+    @property
+    def clients(self) -> float:
+        """All clients, those on unknown bases included."""
+        return sum(cohort.clients for cohort in self.cohorts) + sum(row.clients for row in self.unknown)

@@ -1,0 +1,76 @@
+"""From what could be built and who asks, to the optimizer's problem."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from planner.demand.cohorts import Cohort
+from planner.history.records import EMPTY, History
+from planner.optimize.problem import NO_HOP_LIMIT, Candidates, Demands, Limits, Prices, Problem
+from planner.weigh.candidates import Candidate, Weight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembly:
+    """A problem with the meaning of its rows: `candidates[i]` is candidate i, `cohorts[k]` demand k."""
+
+    problem: Problem
+    candidates: tuple[Candidate, ...]
+    cohorts: tuple[Cohort, ...]
+
+
+def assemble(
+    history: History,
+    cohorts: Sequence[Cohort],
+    weighed: Mapping[Candidate, Weight],
+    full_pull_bytes: Mapping[tuple[str, str], int],
+    *,
+    built: Collection[Candidate] = (),
+    prices: Prices | None = None,
+    limits: Limits | None = None,
+) -> Assembly:
+    """The problem of one night.
+
+    Commits are those that candidates and cohorts name, in the history's order (oldest first, the empty
+    commit before all); candidates are sorted by base and target in that order, then by codec. A pair of a
+    cohort without an entry in `full_pull_bytes` has no full pull.
+    """
+    named = {c.base for c in cohorts} | {c.target for c in cohorts}
+    named |= {c.base for c in weighed} | {c.target for c in weighed}
+    commits = [commit for commit in (EMPTY, *history.commits) if commit in named]
+    number = {commit: index for index, commit in enumerate(commits)}
+    order = sorted(weighed, key=lambda c: (number[c.base], number[c.target], c.codec))
+    weights = [weighed[candidate] for candidate in order]
+
+    def column(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return np.array(values, dtype=np.float64)
+
+    candidates = Candidates(
+        base=np.array([number[c.base] for c in order], dtype=np.int64),
+        target=np.array([number[c.target] for c in order], dtype=np.int64),
+        wire_bytes=column([w.wire_bytes for w in weights]),
+        stored_bytes=column([w.stored_bytes for w in weights]),
+        server_cpu_s=column([w.server_cpu_s for w in weights]),
+        client_cpu_s=column([w.client_cpu_s for w in weights]),
+        built=np.array([c in built for c in order], dtype=bool),
+    )
+    demands = Demands(
+        base=np.array([number[c.base] for c in cohorts], dtype=np.int64),
+        target=np.array([number[c.target] for c in cohorts], dtype=np.int64),
+        clients=column([c.clients for c in cohorts]),
+        full_pull_bytes=column([full_pull_bytes.get((c.base, c.target), inf) for c in cohorts]),
+        max_hops=np.array([NO_HOP_LIMIT if c.max_hops is None else c.max_hops for c in cohorts], dtype=np.int64),
+        max_wire_bytes=column([inf if c.max_wire_bytes is None else c.max_wire_bytes for c in cohorts]),
+    )
+    problem = Problem(
+        commits=tuple(commits),
+        candidates=candidates,
+        demands=demands,
+        prices=prices or Prices(),
+        limits=limits or Limits(),
+    )
+    return Assembly(problem=problem, candidates=tuple(order), cohorts=tuple(cohorts))

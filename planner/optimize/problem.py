@@ -1,0 +1,171 @@
+"""The problem: commits, candidates, parts, demands, prices and limits, as parallel arrays.
+
+Row = one candidate, part or demand, as in the interchange format `deltaplan-graph/1`. Everything is
+read-only after construction; `Problem.replace` makes the variants that what-if questions ask for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import numpy.typing as npt
+
+from planner.units import GB, S_PER_HOUR
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+NO_HOP_LIMIT = int(np.iinfo(np.int64).max)
+"""`Demands.max_hops` of clients that follow a route of any length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidates:
+    """Deltas that could be built; all arrays have shape (candidates,)."""
+
+    base: IntArray
+    target: IntArray
+    wire_bytes: FloatArray
+    stored_bytes: FloatArray
+    server_cpu_s: FloatArray
+    client_cpu_s: FloatArray
+    built: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parts:
+    """Pieces that candidates share: three arrays of shape (parts,), and index pairs of shape (pairs,)."""
+
+    stored_bytes: FloatArray
+    server_cpu_s: FloatArray
+    built: BoolArray
+    candidate: IntArray
+    part: IntArray
+
+    def __len__(self) -> int:
+        return len(self.stored_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Demands:
+    """Cohorts; all arrays have shape (demands,).
+
+    `full_pull_bytes` is infinite where no full pull is allowed, `max_wire_bytes` where there is no such
+    limit, and `max_hops` is `NO_HOP_LIMIT` where there is none.
+    """
+
+    base: IntArray
+    target: IntArray
+    clients: FloatArray
+    full_pull_bytes: FloatArray
+    max_hops: IntArray
+    max_wire_bytes: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Money per unit; 1 GB is 10^9 bytes, CPU is hours of one core."""
+
+    storage_per_gb: float = 0.0
+    server_cpu_per_hour: float = 0.0
+    egress_per_gb: float = 0.0
+    client_cpu_per_hour: float = 0.0
+    per_hop: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Hard limits of the planning period; None where there is none."""
+
+    stored_bytes: float | None = None
+    server_cpu_s: float | None = None
+
+
+def no_parts() -> Parts:
+    """A problem's parts when its candidates share nothing."""
+    floats, ints = np.zeros(0), np.zeros(0, dtype=np.int64)
+    return Parts(stored_bytes=floats, server_cpu_s=floats, built=np.zeros(0, dtype=bool), candidate=ints, part=ints)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """What there is to decide. Build one with `planner.read_graph`, `parse_graph` or `assemble`."""
+
+    commits: tuple[str, ...]
+    candidates: Candidates
+    demands: Demands
+    parts: Parts = field(default_factory=no_parts)
+    prices: Prices = field(default_factory=Prices)
+    limits: Limits = field(default_factory=Limits)
+
+    def replace(self, **changes: Any) -> Problem:
+        """The same problem with some fields changed, for what-if questions."""
+        return dataclasses.replace(self, **changes)
+
+    @cached_property
+    def candidate_money(self) -> FloatArray:
+        """Price of keeping and building each candidate, shared parts excluded; shape (candidates,)."""
+        rows = self.candidates
+        return self._fixed_money(rows.stored_bytes, rows.server_cpu_s, rows.built)
+
+    @cached_property
+    def part_money(self) -> FloatArray:
+        """Price of keeping and building each part; shape (parts,)."""
+        return self._fixed_money(self.parts.stored_bytes, self.parts.server_cpu_s, self.parts.built)
+
+    def _fixed_money(self, stored_bytes: FloatArray, server_cpu_s: FloatArray, built: BoolArray) -> FloatArray:
+        storage = stored_bytes * (self.prices.storage_per_gb / GB)
+        return storage + np.where(built, 0.0, server_cpu_s * (self.prices.server_cpu_per_hour / S_PER_HOUR))
+
+    @cached_property
+    def hop_money(self) -> FloatArray:
+        """What one client's use of each candidate costs; shape (candidates,)."""
+        egress = self.candidates.wire_bytes * (self.prices.egress_per_gb / GB)
+        client_cpu = self.candidates.client_cpu_s * (self.prices.client_cpu_per_hour / S_PER_HOUR)
+        return egress + client_cpu + self.prices.per_hop
+
+    @cached_property
+    def full_pull_money(self) -> FloatArray:
+        """What one client's full pull costs, infinite where it is not allowed; shape (demands,)."""
+        bytes_ = self.demands.full_pull_bytes
+        allowed = np.isfinite(bytes_) & (bytes_ <= self.demands.max_wire_bytes)
+        return np.where(allowed, np.where(allowed, bytes_, 0.0) * (self.prices.egress_per_gb / GB), np.inf)
+
+    @cached_property
+    def parts_of(self) -> tuple[tuple[int, ...], ...]:
+        """For each candidate, the parts it needs, ascending and without repeats."""
+        needed: list[set[int]] = [set() for _ in range(len(self.candidates))]
+        for candidate, part in zip(self.parts.candidate.tolist(), self.parts.part.tolist(), strict=True):
+            needed[candidate].add(part)
+        return tuple(tuple(sorted(parts)) for parts in needed)
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """The graph for drawing and study: nodes are commit indexes, edge keys are candidate indexes."""
+        graph = nx.MultiDiGraph()
+        for index, name in enumerate(self.commits):
+            graph.add_node(index, name=name)
+        rows = self.candidates
+        for index in range(len(rows)):
+            graph.add_edge(
+                int(rows.base[index]),
+                int(rows.target[index]),
+                key=index,
+                wire_bytes=float(rows.wire_bytes[index]),
+                stored_bytes=float(rows.stored_bytes[index]),
+                server_cpu_s=float(rows.server_cpu_s[index]),
+                client_cpu_s=float(rows.client_cpu_s[index]),
+                built=bool(rows.built[index]),
+            )
+        return graph

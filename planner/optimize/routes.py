@@ -1,0 +1,169 @@
+"""The cheapest route of every demand over a set of open candidates.
+
+A demand's state is (commit, hops left), not the commit alone: with a hop limit the cheapest routes
+to one target do not form a tree. Routes with a byte limit carry their bytes in the state as well.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from planner.optimize.evaluate import Route, Selection
+from planner.optimize.problem import BoolArray, FloatArray, IntArray, Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RouteTable:
+    """Cheapest ways to one target by number of hops.
+
+    `money[h, v]` is the least cost from commit v within h hops; `hop[h, v]` is the candidate to take
+    there, or -1 where h - 1 hops do as well. Shapes (hops + 1, commits).
+    """
+
+    target: int
+    money: FloatArray
+    hop: IntArray
+
+    def route(self, base: int, hops: int, heads: IntArray) -> tuple[int, ...]:
+        """The route from `base` within `hops` hops; ask only where the money is finite."""
+        route, at, left = [], base, min(hops, len(self.money) - 1)
+        while at != self.target:
+            hop = int(self.hop[left, at])
+            left -= 1
+            if hop >= 0:
+                route.append(hop)
+                at = int(heads[hop])
+        return tuple(route)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Edges:
+    """Open candidates sorted by where they start, for segment-wise minima."""
+
+    index: IntArray
+    tail: IntArray
+    head: IntArray
+    money: FloatArray
+    starts: IntArray
+    tails: IntArray
+
+    @classmethod
+    def open(cls, problem: Problem, is_open: BoolArray, money: FloatArray) -> _Edges:
+        index = np.flatnonzero(is_open & np.isfinite(money))
+        index = index[np.argsort(problem.candidates.base[index], kind="stable")]
+        tail = problem.candidates.base[index]
+        starts = np.flatnonzero(np.r_[True, tail[1:] != tail[:-1]]) if len(tail) else np.zeros(0, dtype=np.int64)
+        return cls(index, tail, problem.candidates.target[index], money[index], starts, tail[starts])
+
+
+def route_table(problem: Problem, target: int, max_hops: int, is_open: BoolArray, money: FloatArray) -> RouteTable:
+    """Cheapest ways to `target` over the open candidates at `money` per use, for every commit.
+
+    Ties go to fewer hops, then to the lowest candidate index. O(hops x candidates); stops as soon as
+    one more hop improves nothing, so an absent hop limit costs no more than the longest useful route.
+    """
+    commits = len(problem.commits)
+    edges = _Edges.open(problem, is_open, money)
+    layers = [np.full(commits, inf)]
+    layers[0][target] = 0.0
+    hops = [np.full(commits, -1, dtype=np.int64)]
+    while len(edges.index) and len(layers) <= min(max_hops, commits - 1):
+        offers = edges.money + layers[-1][edges.head]
+        best = np.minimum.reduceat(offers, edges.starts)
+        is_better = best < layers[-1][edges.tails]
+        if not is_better.any():
+            break
+        layer, hop = layers[-1].copy(), np.full(commits, -1, dtype=np.int64)
+        layer[edges.tails[is_better]] = best[is_better]
+        first = _first_at_minimum(offers, best, edges)
+        hop[edges.tails[is_better]] = edges.index[first[is_better]]
+        layers.append(layer)
+        hops.append(hop)
+    return RouteTable(target=target, money=np.array(layers), hop=np.array(hops))
+
+
+def _first_at_minimum(offers: FloatArray, best: FloatArray, edges: _Edges) -> IntArray:
+    """Per segment, the position of the first offer that equals the segment's minimum."""
+    sizes = np.diff(np.r_[edges.starts, len(offers)])
+    positions = np.where(offers == np.repeat(best, sizes), np.arange(len(offers)), len(offers))
+    return np.minimum.reduceat(positions, edges.starts)
+
+
+def choose_routes(problem: Problem, is_open: BoolArray) -> tuple[Route, ...]:
+    """The cheapest way of every demand over the open candidates, a full pull where that is cheaper.
+
+    A demand that nothing serves gets None all the same: `evaluate` reports it.
+    """
+    demands = problem.demands
+    tables: dict[tuple[int, int], RouteTable] = {}
+    routes: list[Route] = []
+    for index in range(len(demands)):
+        base, target = int(demands.base[index]), int(demands.target[index])
+        key = (target, min(int(demands.max_hops[index]), len(problem.commits) - 1))
+        if key not in tables:
+            tables[key] = route_table(problem, *key, is_open, problem.hop_money)
+        table = tables[key]
+        money = float(table.money[-1, base])
+        if money <= problem.full_pull_money[index] and money < inf:
+            route: Route = table.route(base, key[1], problem.candidates.target)
+            if problem.candidates.wire_bytes[list(route or ())].sum() > demands.max_wire_bytes[index]:
+                route = cheapest_within_bytes(problem, index, is_open)
+            routes.append(route)
+        else:
+            routes.append(None)
+    return tuple(routes)
+
+
+def cheapest_within_bytes(
+    problem: Problem, demand: int, is_open: BoolArray, money: FloatArray | None = None, most_money: float = inf
+) -> Route:
+    """The cheapest route that respects the demand's byte limit too, or None for a full pull.
+
+    `money` is the price of each candidate's use (default: one client's), `most_money` what a route may
+    cost at most (default: the full pull).
+
+    Label setting over (money, bytes, hops) with dominance per commit: exact, worst case exponential
+    in the number of distinct byte sums, small in practice because few demands have a byte limit that
+    their cheapest route breaks. Source: Irnich and Desaulniers 2005, Shortest path problems with
+    resource constraints, section 4.
+    """
+    demands, rows = problem.demands, problem.candidates
+    target, max_bytes = int(demands.target[demand]), float(demands.max_wire_bytes[demand])
+    max_hops = min(int(demands.max_hops[demand]), len(problem.commits) - 1)
+    if money is None:
+        money, most_money = problem.hop_money, float(problem.full_pull_money[demand])
+    bytes_left = route_table(problem, target, max_hops, is_open, rows.wire_bytes).money[-1]
+    leaving = _by_tail(problem, is_open)
+    settled: dict[int, list[tuple[float, int]]] = {}
+    heap: list[tuple[float, int, float, tuple[int, ...], int]] = [(0.0, 0, 0.0, (), int(demands.base[demand]))]
+    while heap:
+        paid, hops, sent, route, at = heapq.heappop(heap)
+        if paid > most_money:
+            return None
+        if at == target:
+            return route
+        if any(bytes_ <= sent and count <= hops for bytes_, count in settled.get(at, ())):
+            continue
+        settled.setdefault(at, []).append((sent, hops))
+        for hop in leaving.get(at, ()) if hops < max_hops else ():
+            head, total = int(rows.target[hop]), sent + float(rows.wire_bytes[hop])
+            if total + bytes_left[head] <= max_bytes:
+                heapq.heappush(heap, (paid + float(money[hop]), hops + 1, total, (*route, hop), head))
+    return None
+
+
+def _by_tail(problem: Problem, is_open: BoolArray) -> dict[int, list[int]]:
+    leaving: dict[int, list[int]] = {}
+    for hop in np.flatnonzero(is_open).tolist():
+        leaving.setdefault(int(problem.candidates.base[hop]), []).append(hop)
+    return leaving
+
+
+def select(problem: Problem, is_open: BoolArray) -> Selection:
+    """Routes over the open candidates, and only the candidates that those routes use."""
+    routes = choose_routes(problem, is_open)
+    return Selection(build=tuple(sorted({hop for route in routes if route for hop in route})), routes=routes)

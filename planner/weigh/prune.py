@@ -1,0 +1,95 @@
+"""Rejections that look at weights: small predicates, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from planner.history.records import EMPTY, History
+from planner.weigh.candidates import Candidate, Pruned, Weight
+from planner.weigh.stock_client import STOCK_CODEC, pick_base
+
+Weighed = Mapping[Candidate, Weight]
+Rejections = Iterator[tuple[Candidate, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a rejection may look at besides the weights.
+
+    `full_pull_bytes` gives, per pair, what a client on the base downloads without any delta; `published` is
+    what clients can already find: it is never rejected.
+    """
+
+    history: History
+    full_pull_bytes: Mapping[tuple[str, str], int]
+    published: frozenset[Candidate] = frozenset()
+
+
+def prune_weighed(weighed: Weighed, around: Surroundings) -> tuple[dict[Candidate, Weight], tuple[Pruned, ...]]:
+    """The candidates worth handing to the optimizer, and the others with the reason."""
+    kept, pruned = dict(weighed), []
+    for stage in (_not_smaller, _dominated, _misleading):
+        for candidate, reason in list(stage(kept, around)):
+            if candidate in kept and candidate not in around.published:
+                del kept[candidate]
+                pruned.append(
+                    Pruned(base=candidate.base, target=candidate.target, codec=candidate.codec, reason=reason)
+                )
+    return kept, tuple(pruned)
+
+
+def _not_smaller(weighed: Weighed, around: Surroundings) -> Rejections:
+    """A delta as large as the loose objects saves nobody a byte and costs the server."""
+    for candidate, weight in weighed.items():
+        full_pull_bytes = around.full_pull_bytes.get((candidate.base, candidate.target))
+        if full_pull_bytes is not None and weight.wire_bytes >= full_pull_bytes:
+            yield candidate, f"not smaller than a full pull: {weight.wire_bytes} B against {full_pull_bytes} B"
+
+
+def _dominated(weighed: Weighed, _around: Surroundings) -> Rejections:
+    """A codec that another codec beats on the same pair in every respect; equals keep the first by name."""
+    pairs: dict[tuple[str, str], list[Candidate]] = {}
+    for candidate in sorted(weighed):
+        pairs.setdefault((candidate.base, candidate.target), []).append(candidate)
+    for rivals in pairs.values():
+        for loser in rivals:
+            for winner in rivals:
+                is_worse = _is_no_better(weighed[loser], weighed[winner])
+                if (
+                    winner is not loser
+                    and is_worse
+                    and (not _is_no_better(weighed[winner], weighed[loser]) or winner < loser)
+                ):
+                    yield loser, f"dominated by {winner.codec} on the same pair"
+                    break
+
+
+def _is_no_better(one: Weight, other: Weight) -> bool:
+    return (
+        one.wire_bytes >= other.wire_bytes
+        and one.stored_bytes >= other.stored_bytes
+        and one.server_cpu_s >= other.server_cpu_s
+        and one.client_cpu_s >= other.client_cpu_s
+    )
+
+
+def _misleading(weighed: Weighed, around: Surroundings) -> Rejections:
+    """A stock delta that a client would take although an older commit that it still holds has a smaller one.
+
+    A client on `base` may still hold any ancestor of it, and takes the delta from the newest.
+    """
+    stock = {candidate: weight for candidate, weight in weighed.items() if candidate.codec == STOCK_CODEC}
+    by_target: dict[str, dict[str, Weight]] = {}
+    for candidate, weight in stock.items():
+        by_target.setdefault(candidate.target, {})[candidate.base] = weight
+    for candidate, weight in stock.items():
+        rivals = by_target[candidate.target]
+        for older in around.history.ancestors(candidate.base) if candidate.base != EMPTY else ():
+            if older in rivals and rivals[older].wire_bytes < weight.wire_bytes:
+                if pick_base(around.history, (older, candidate.base), rivals.keys()) == candidate.base:
+                    yield (
+                        candidate,
+                        f"a stock client that still holds {around.history.name_of(older)} would take this larger one",
+                    )
+                break

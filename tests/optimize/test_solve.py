@@ -1,0 +1,238 @@
+"""The solver against an exhaustive oracle, the laws of the model, and published optima."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import optimize as scipy_optimize
+from scipy import sparse
+
+from planner.errors import InfeasibleError
+from planner.optimize.evaluate import evaluate
+from planner.optimize.formulation import formulate
+from planner.optimize.interchange import graph_from_dict, parse_graph
+from planner.optimize.local_search import find_start
+from planner.optimize.plan import Status
+from planner.optimize.problem import Limits, Problem
+from planner.optimize.reduce import reduce_cohorts
+from planner.optimize.solve import Options, solve
+from tests.optimize.tiny import exhaustive, random_graph, random_problem
+
+GRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "graphs"
+
+PUBLISHED = {
+    "uflp-cap71": 932615.750,
+    "uflp-cap101": 796648.4375,
+    "uflp-cap131": 793439.5625,
+    "fcnet-k20x380b": 11343,
+    "fcnet-g55x188c": 35464,
+    "versioning-datasharing-x1.5": 13722,
+}
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_solver_finds_what_the_exhaustive_oracle_finds(seed: int) -> None:
+    """Over every column of the format: same optimal cost, or both say that there is no plan."""
+    problem = random_problem(seed)
+    oracle = exhaustive(problem)
+    if oracle is None:
+        with pytest.raises(InfeasibleError):
+            solve(problem)
+        return
+    plan = solve(problem)
+    assert plan.evaluation.is_feasible
+    assert plan.cost.total == pytest.approx(oracle.cost.total, rel=1e-6, abs=1e-9)
+    assert plan.lower_bound <= oracle.cost.total * (1 + 1e-9)
+    assert plan.status is Status.OPTIMAL
+
+
+@pytest.mark.parametrize("seed", range(200, 230))
+def test_solver_agrees_with_another_solver_on_larger_graphs(seed: int) -> None:
+    """HiGHS through SciPy on the same formulation, as an independent check of the adapter and the search."""
+    problem = random_problem(seed, commits=9, candidates=40, demands=12)
+    problem = problem.replace(limits=Limits())
+    try:
+        plan = solve(problem)
+    except InfeasibleError:
+        with pytest.raises(InfeasibleError):
+            reduce_cohorts(problem)
+        return
+    milp = formulate(problem, reduce_cohorts(problem))
+    matrix = sparse.csr_matrix((milp.values, milp.columns, milp.starts), shape=(len(milp.row_low), len(milp.money)))
+    answer = scipy_optimize.milp(
+        milp.money,
+        integrality=milp.is_integral.astype(int),
+        bounds=scipy_optimize.Bounds(np.zeros(len(milp.money)), milp.upper),
+        constraints=scipy_optimize.LinearConstraint(matrix, milp.row_low, milp.row_high),
+        options={"mip_rel_gap": 0},
+    )
+    assert plan.cost.total == pytest.approx(answer.fun, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_local_search_never_beats_the_proof(seed: int) -> None:
+    """The start is judged by the same `evaluate`, and no feasible start costs less than the proven bound."""
+    problem = random_problem(seed, commits=6, candidates=16, demands=6)
+    try:
+        plan = solve(problem)
+    except InfeasibleError:
+        return
+    start = find_start(problem, reduce_cohorts(problem))
+    assert not start.is_feasible or start.cost.total >= plan.lower_bound * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_dropping_a_limit_never_raises_the_cost(seed: int) -> None:
+    """A relaxed problem has every plan that the strict one has."""
+    problem = random_problem(seed, commits=5, candidates=12, demands=5)
+    try:
+        strict = solve(problem)
+    except InfeasibleError:
+        return
+    assert solve(problem.replace(limits=Limits())).cost.total <= strict.cost.total * (1 + 1e-6) + 1e-9
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_optimum_is_reproduced(name: str) -> None:
+    """Facility location, fixed-charge networks and dataset versioning, each with a published value."""
+    path = GRAPHS / f"{name}.json"
+    if not path.exists():
+        pytest.skip("needs the public benchmark graphs beside the checkout")
+    plan = solve(parse_graph(path.read_bytes()))
+    assert plan.status is Status.OPTIMAL
+    assert plan.cost.total == pytest.approx(PUBLISHED[name], rel=1e-6)
+
+
+def _two_step(**changes: object) -> Problem:
+    """A world to check by hand: A -> C directly (10 B), or A -> B (4 B) and B -> C (4 B); full pull 50 B."""
+    graph = {
+        "format": "deltaplan-graph/1",
+        "commits": ["A", "B", "C"],
+        "candidates": {"base": [0, 0, 1], "target": [2, 1, 2], "wire_bytes": [10, 4, 4], "server_cpu_s": [9, 1, 1]},
+        "demands": {"base": [0], "target": [2], "clients": [3], "full_pull_bytes": [50]},
+        "prices": {"egress_per_gb": 1e9},
+    }
+    return graph_from_dict({**graph, **changes})
+
+
+def test_route_of_two_hops_wins_when_it_is_smaller() -> None:
+    """3 clients x 8 B beats 3 x 10 B."""
+    plan = solve(_two_step())
+    assert plan.routes == ((1, 2),)
+    assert plan.cost.total == 24.0
+
+
+def test_hop_limit_forces_the_direct_delta() -> None:
+    """A stock client follows one hop only."""
+    demands = {"base": [0], "target": [2], "clients": [3], "full_pull_bytes": [50], "max_hops": [1]}
+    assert solve(_two_step(demands=demands)).routes == ((0,),)
+
+
+def test_byte_limit_forbids_the_cheap_route() -> None:
+    """Where hops are priced, the direct delta is cheapest; a limit of 9 B leaves only the two hops."""
+    demands = {"base": [0], "target": [2], "clients": [3], "max_wire_bytes": [9]}
+    plan = solve(_two_step(demands=demands, prices={"egress_per_gb": 1e9, "per_hop": 100}))
+    assert plan.routes == ((1, 2),)
+
+
+def test_free_clients_prefer_what_needs_no_build() -> None:
+    """With dear CPU and few clients the full pull is the plan: 'do not bother' is an answer."""
+    plan = solve(_two_step(prices={"egress_per_gb": 1e9, "server_cpu_per_hour": 3600 * 1000}))
+    assert plan.routes == (None,)
+    assert plan.build == ()
+
+
+def test_limit_that_binds_has_a_shadow_price() -> None:
+    """8 B of storage fit the two hops (24 B sent); 7 B fit neither, so clients pull 150 B in full."""
+    plan = solve(_two_step(limits={"stored_bytes": 7}))
+    assert plan.routes == (None,)
+    # The relaxation keeps 7/8 of the route: each further byte saves (150 - 24) / 8.
+    assert plan.shadow_prices["stored_bytes"] == pytest.approx(126 / 8 * 1e9)
+    assert solve(_two_step(limits={"stored_bytes": 100})).shadow_prices == {"stored_bytes": 0.0}
+
+
+def test_part_that_two_deltas_share_is_paid_once() -> None:
+    """Two targets whose deltas need the same 10 B part: 1 + 1 + 10 B stored."""
+    graph = {
+        "format": "deltaplan-graph/1",
+        "commits": ["A", "B", "C"],
+        "candidates": {"base": [0, 0], "target": [1, 2], "wire_bytes": [11, 11], "stored_bytes": [1, 1]},
+        "parts": {"stored_bytes": [10], "candidate": [0, 1], "part": [0, 0]},
+        "demands": {"base": [0, 0], "target": [1, 2], "clients": [1, 1]},
+        "prices": {"storage_per_gb": 1e9},
+        "limits": {"stored_bytes": 12},
+    }
+    plan = solve(graph_from_dict(graph))
+    assert plan.evaluation.stored_bytes == 12
+    with pytest.raises(InfeasibleError, match=r"limits\.stored_bytes: cannot be met: needed=12\.0, allowed=11"):
+        solve(graph_from_dict({**graph, "limits": {"stored_bytes": 11}}))
+
+
+def test_both_limits_together_can_be_what_fails() -> None:
+    """Each limit can be met alone: small-but-dear-to-build against large-but-cheap."""
+    graph = {
+        "format": "deltaplan-graph/1",
+        "commits": ["A", "B"],
+        "candidates": {"base": [0, 0], "target": [1, 1], "wire_bytes": [1, 9], "server_cpu_s": [9, 1]},
+        "demands": {"base": [0], "target": [1], "clients": [1]},
+        "limits": {"stored_bytes": 5, "server_cpu_s": 5},
+    }
+    with pytest.raises(InfeasibleError, match=r"together with the other limit: needed=9\.0, allowed=5"):
+        solve(graph_from_dict(graph))
+
+
+def test_demand_that_nothing_serves_is_named() -> None:
+    """The error says which demand, and its two ends by name."""
+    demands = {"base": [0, 2], "target": [2, 0], "clients": [3, 1]}
+    with pytest.raises(InfeasibleError, match=r"demands\[1\]: has no route .* base='C', target='A'"):
+        solve(_two_step(demands=demands))
+
+
+def test_hop_and_byte_limits_that_conflict_are_found_before_solving() -> None:
+    """One hop is too large and two are too many, though each limit can be met alone."""
+    demands = {"base": [0], "target": [2], "clients": [1], "max_hops": [1], "max_wire_bytes": [9]}
+    with pytest.raises(InfeasibleError, match=r"demands\[0\]"):
+        solve(_two_step(demands=demands))
+
+
+def test_graph_without_demands_gives_an_empty_plan() -> None:
+    """Nothing asked, nothing built, nothing owed."""
+    plan = solve(_two_step(demands={"base": [], "target": [], "clients": []}))
+    assert (plan.build, plan.routes, plan.cost.total, plan.gap) == ((), (), 0.0, 0.0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_same_seed_gives_the_same_plan(seed: int) -> None:
+    """Plans are reproducible: build, routes and bound."""
+    problem = random_problem(seed, commits=7, candidates=24, demands=8).replace(limits=Limits())
+    try:
+        first, second = solve(problem, Options(seed=seed)), solve(problem, Options(seed=seed))
+    except InfeasibleError:
+        return
+    assert (first.build, first.routes, first.lower_bound) == (second.build, second.routes, second.lower_bound)
+
+
+def test_spent_time_limit_still_gives_a_plan_with_its_bound() -> None:
+    """A clock that has run out leaves the start, feasible, and the split bound below the optimum."""
+    ticks = iter(range(10**6))
+    problem = random_problem(3, commits=12, candidates=80, demands=30).replace(limits=Limits())
+    problem = graph_from_dict(json.loads(json.dumps(random_graph(3, commits=12, candidates=80, demands=30))))
+    demands = problem.demands
+    problem = problem.replace(limits=Limits())
+    served = np.where(np.isfinite(demands.full_pull_bytes), demands.full_pull_bytes, 15.0)
+    problem = problem.replace(
+        demands=type(demands)(
+            base=demands.base,
+            target=demands.target,
+            clients=demands.clients,
+            full_pull_bytes=served,
+            max_hops=demands.max_hops,
+            max_wire_bytes=np.full(len(demands), np.inf),
+        )
+    )
+    hurried = solve(problem, Options(time_limit_s=0.5, clock=lambda: float(next(ticks))))
+    assert evaluate(problem, hurried.selection).is_feasible
+    assert hurried.lower_bound <= solve(problem).cost.total * (1 + 1e-9)

@@ -1,0 +1,121 @@
+"""Tiny random problems, and an oracle that tries every selection: what the solvers are checked against."""
+
+from __future__ import annotations
+
+import itertools
+from math import inf
+
+import numpy as np
+
+from planner.optimize.evaluate import Evaluation, Route, Selection, evaluate
+from planner.optimize.interchange import graph_from_dict
+from planner.optimize.problem import Problem
+
+
+def random_graph(seed: int, *, commits: int = 4, candidates: int = 7, demands: int = 3) -> dict[str, object]:
+    """A dense, near-tied graph with every column of the format in use; values from small ranges tie often."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    ends = rng.integers(0, commits, (2, candidates))
+    ends[1] = np.where(ends[0] == ends[1], (ends[1] + 1) % commits, ends[1])
+    wire = rng.integers(1, 6, candidates)
+    parts = int(rng.integers(0, 3))
+    pairs = rng.integers(0, 1 + 2 * parts) if parts else 0
+    demand_base = rng.integers(0, commits, demands)
+    demand_target = rng.integers(0, commits, demands)
+
+    def maybe(values: np.ndarray, chance: float) -> list[object]:
+        return [None if rng.random() < chance else value for value in values.tolist()]
+
+    limits: dict[str, object] = {}
+    if rng.random() < 0.5:
+        limits["stored_bytes"] = int(rng.integers(2, 14))
+    if rng.random() < 0.4:
+        limits["server_cpu_s"] = int(rng.integers(2, 10))
+    return {
+        "format": "deltaplan-graph/1",
+        "commits": ["", *(f"c{i}" for i in range(1, commits))],
+        "candidates": {
+            "base": ends[0].tolist(),
+            "target": ends[1].tolist(),
+            "wire_bytes": wire.tolist(),
+            "stored_bytes": rng.integers(0, 6, candidates).tolist(),
+            "server_cpu_s": rng.integers(0, 4, candidates).tolist(),
+            "client_cpu_s": rng.integers(0, 3, candidates).tolist(),
+            "built": (rng.random(candidates) < 0.3).tolist(),
+        },
+        "parts": {
+            "stored_bytes": rng.integers(0, 6, parts).tolist(),
+            "server_cpu_s": rng.integers(0, 4, parts).tolist(),
+            "built": (rng.random(parts) < 0.3).tolist(),
+            "candidate": rng.integers(0, candidates, pairs).tolist(),
+            "part": rng.integers(0, parts, pairs).tolist() if parts else [],
+        },
+        "demands": {
+            "base": demand_base.tolist(),
+            "target": demand_target.tolist(),
+            "clients": rng.choice([0, 0.5, 1, 2, 5], demands).tolist(),
+            "full_pull_bytes": maybe(rng.integers(4, 16, demands), 0.3),
+            "max_hops": maybe(rng.integers(0, 4, demands), 0.4),
+            "max_wire_bytes": maybe(rng.integers(3, 14, demands), 0.6),
+        },
+        "prices": {
+            "storage_per_gb": float(rng.integers(0, 3)) * 1e9,
+            "server_cpu_per_hour": float(rng.integers(0, 3)) * 3600,
+            "egress_per_gb": float(rng.integers(0, 3)) * 1e9,
+            "client_cpu_per_hour": float(rng.integers(0, 2)) * 3600,
+            "per_hop": float(rng.integers(0, 2)),
+        },
+        "limits": limits,
+    }
+
+
+def random_problem(seed: int, **sizes: int) -> Problem:
+    return graph_from_dict(random_graph(seed, **sizes))
+
+
+def simple_routes(problem: Problem, demand: int, build: tuple[int, ...]) -> list[Route]:
+    """Every route without a repeated commit over `build`, and the full pull; limits not yet checked."""
+    base, target = int(problem.demands.base[demand]), int(problem.demands.target[demand])
+    found: list[Route] = [None]
+    stack: list[tuple[int, tuple[int, ...], frozenset[int]]] = [(base, (), frozenset({base}))]
+    while stack:
+        at, route, seen = stack.pop()
+        if at == target:
+            found.append(route)
+            continue
+        for hop in build:
+            head = int(problem.candidates.target[hop])
+            if int(problem.candidates.base[hop]) == at and head not in seen:
+                stack.append((head, (*route, hop), seen | {head}))
+    return found
+
+
+def exhaustive(problem: Problem) -> Evaluation | None:
+    """The cheapest feasible selection by trying them all, judged one demand at a time; None: there is none."""
+    best: Evaluation | None = None
+    candidates = range(len(problem.candidates))
+    for size in range(len(problem.candidates) + 1):
+        for build in itertools.combinations(candidates, size):
+            routes = [_cheapest_alone(problem, demand, build) for demand in range(len(problem.demands))]
+            if any(route is False for route in routes):
+                continue
+            judged = evaluate(problem, Selection(build=build, routes=tuple(routes)))  # type: ignore[arg-type]
+            if judged.is_feasible and (best is None or judged.cost.total < best.cost.total):
+                best = judged
+    return best
+
+
+def _cheapest_alone(problem: Problem, demand: int, build: tuple[int, ...]) -> Route | bool:
+    """The demand's cheapest permitted route over `build`; False where there is none."""
+    best: Route | bool = False
+    least = inf
+    others = problem.demands
+    for route in simple_routes(problem, demand, build):
+        routes: list[Route] = [()] * len(others)
+        routes[demand] = route
+        judged = evaluate(problem, Selection(build=build, routes=tuple(routes)))
+        own = [fault for fault in judged.violations if fault.startswith(f"routes[{demand}]")]
+        money = judged.cost.egress + judged.cost.client_cpu + judged.cost.hops
+        if not own and money < least:
+            best, least = route, money
+    return best
