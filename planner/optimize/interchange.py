@@ -10,13 +10,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from math import inf, isfinite
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from planner.errors import InputError, raise_collected
-from planner.optimize.plan import Plan
+from planner.optimize.evaluate import Selection, evaluate
+from planner.optimize.plan import Plan, Status
 from planner.optimize.problem import (
     NO_HOP_LIMIT,
     BoolArray,
@@ -322,3 +323,51 @@ def plan_to_dict(plan: Plan, problem: Problem) -> dict[str, Any]:
         "wall_s": plan.wall_s,
         "graph_digest": graph_digest(problem),
     }
+
+
+class _PlanFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`deltaplan-plan/1` as it is written; the money and totals are recomputed, not believed."""
+
+    format: Literal["deltaplan-plan/1"]
+    build: tuple[int, ...]
+    routes: tuple[tuple[int, ...] | None, ...]
+    cost: dict[str, float]
+    stored_bytes: float
+    server_cpu_s: float
+    egress_bytes: float
+    lower_bound: float
+    gap: float
+    status: Status
+    shadow_prices: dict[str, float]
+    seed: int
+    wall_s: float
+    graph_digest: str
+
+
+def parse_plan(data: bytes | str, problem: Problem) -> Plan:
+    """The plan in a `deltaplan-plan/1` document, judged again on its graph.
+
+    Raises:
+        InputError: the document breaks the format, belongs to another graph, or is not feasible on it.
+    """
+    try:
+        file = msgspec.json.decode(data, type=_PlanFile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError("is no plan", path="plan", reason=str(error)) from error
+    digest = graph_digest(problem)
+    if file.graph_digest != digest:
+        raise InputError("belongs to another graph", path="plan.graph_digest", got=file.graph_digest, expected=digest)
+    selection = Selection(build=file.build, routes=file.routes)
+    if any(not 0 <= hop < len(problem.candidates) for hop in (*file.build, *(h for r in file.routes for h in r or ()))):
+        raise InputError("names a candidate that does not exist", path="plan.build")
+    evaluation = evaluate(problem, selection)
+    if not evaluation.is_feasible:
+        raise InputError("is not feasible", path="plan", reason=evaluation.violations[0])
+    return Plan(
+        evaluation=evaluation,
+        lower_bound=file.lower_bound,
+        status=file.status,
+        shadow_prices=file.shadow_prices,
+        seed=file.seed,
+        wall_s=file.wall_s,
+    )

@@ -1,0 +1,115 @@
+"""The pool: proven deltas on the repository's own file system, outside the place where clients look.
+
+    <repository>/extensions/deltaplan/pool/<codec>/<base or 'empty'>-<target>/   one proven delta
+    <repository>/extensions/deltaplan/pool/tmp/                                 deltas being made; nothing counts here
+
+A folder gets its name only after its delta was applied and gave the target, so a killed run leaves nothing
+that could be mistaken for an artifact. Publishing links from here: the bytes are kept once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner.errors import BuildError
+from planner.history.files import digest_file, full_disk_as_error, sync_directory, sync_file
+from planner.history.records import EMPTY
+from planner.weigh.candidates import Candidate
+from planner.weigh.catalogue import Artifact
+
+EXTENSION_PATH = "extensions/deltaplan"
+"""This program's own area in a repository; OSTree leaves `extensions/` to others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The pool of one repository."""
+
+    root: Path
+
+    @classmethod
+    def of_repository(cls, repository_path: Path) -> Pool:
+        """The repository's pool; nothing is created yet."""
+        return cls(repository_path / EXTENSION_PATH / "pool")
+
+    def folder(self, candidate: Candidate) -> Path:
+        """Where the candidate's proven delta is, or would be."""
+        return self.root / candidate.codec / f"{candidate.base or 'empty'}-{candidate.target}"
+
+    def has(self, artifact: Artifact) -> bool:
+        """Whether the artifact's files are here with the right total size; `check` reads them."""
+        folder = self.folder(artifact.candidate)
+        return folder.is_dir() and sum(file.stat().st_size for file in folder.iterdir()) == artifact.wire_bytes
+
+    def check(self, artifact: Artifact) -> None:
+        """Read the artifact's files once more.
+
+        Raises:
+            BuildError: they are not what was proven.
+        """
+        folder = self.folder(artifact.candidate)
+        if not folder.is_dir() or measure_files(folder) != (artifact.digest, artifact.wire_bytes):
+            raise BuildError("the files in the pool are not those that were proven", path=str(folder))
+
+    @contextmanager
+    def making(self) -> Iterator[Path]:
+        """A new empty folder to make a delta in; it is gone when the block ends."""
+        with full_disk_as_error(self.root):
+            (self.root / "tmp").mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=self.root / "tmp"))
+        try:
+            with full_disk_as_error(folder):
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def admit(self, candidate: Candidate, made: Path) -> Artifact:
+        """Give a proven delta its place, synced; whatever an earlier, unrecorded run left there is replaced."""
+        digest, wire_bytes = measure_files(made)
+        for file in made.iterdir():
+            sync_file(file)
+        sync_directory(made)
+        folder = self.folder(candidate)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        made.rename(folder)
+        sync_directory(folder.parent)
+        return Artifact(candidate=candidate, digest=digest, wire_bytes=wire_bytes)
+
+    def clean(self) -> None:
+        """Remove what dead runs left in the making; only the holder of the lock may call this."""
+        shutil.rmtree(self.root / "tmp", ignore_errors=True)
+
+    def discard(self, candidate: Candidate) -> None:
+        """Remove a delta from the pool; a published link to it stays."""
+        shutil.rmtree(self.folder(candidate), ignore_errors=True)
+
+
+def measure_files(folder: Path) -> tuple[str, int]:
+    """One digest over the names, sizes and contents of a delta's files, and their total bytes.
+
+    Raises:
+        BuildError: the folder holds something else than regular files, or nothing.
+    """
+    digest, total_bytes = hashlib.sha256(), 0
+    files = sorted(folder.iterdir())
+    for file in files:
+        if file.is_symlink() or not file.is_file():
+            raise BuildError("a delta is made of regular files only", path=str(file))
+        size_bytes = file.stat().st_size
+        digest.update(f"{file.name}\0{size_bytes}\0{digest_file(file)}\n".encode())
+        total_bytes += size_bytes
+    if not files:
+        raise BuildError("the delta has no files", path=str(folder))
+    return digest.hexdigest(), total_bytes
+
+
+def commit_or_empty(name: str) -> str:
+    """A commit as path and table text give it: `empty` is the empty commit."""
+    return EMPTY if name == "empty" else name

@@ -1,0 +1,32 @@
+"""`deltaplan build`: make and prove what the plan chose."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from planner.cli.context import (
+    WORKERS,
+    JsonOption,
+    ScenarioArgument,
+    TerminalReporter,
+    WorkersOption,
+    WorkOption,
+    open_night,
+    run_verb,
+)
+
+
+def build(
+    scenario: ScenarioArgument, work: WorkOption = None, workers: WorkersOption = WORKERS, as_json: JsonOption = False
+) -> None:
+    """Build the plan's deltas in parallel, each applied to its base and compared with its target."""
+
+    def action(reporter: TerminalReporter) -> tuple[Any, RenderableType]:
+        done = open_night(scenario, work, workers, reporter).build()
+        return asdict(done), Text(f"{len(done.ready)} proven deltas are ready ({done.made} made now)")
+
+    run_verb(action, as_json=as_json)

@@ -1,0 +1,100 @@
+"""What every verb shares: opening a night, progress on a terminal, JSON for programs, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Self
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from planner.night.night import Night
+from planner.scenario import read_scenario
+
+ScenarioArgument = Annotated[Path, typer.Argument(help="The scenario's TOML file.", show_default=False)]
+WorkOption = Annotated[
+    Path | None, typer.Option("--work", help="Work folder. Default: .deltaplan/NAME beside the scenario.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Jobs at a time. Default: one per core.")]
+
+WORKERS = os.cpu_count() or 1
+
+
+class TerminalReporter:
+    """Progress bars on a terminal, lines where the output is no terminal, nothing beside JSON."""
+
+    def __init__(self, console: Console, *, is_quiet: bool) -> None:
+        self._console = console
+        self._is_quiet = is_quiet
+        self._tasks: dict[str, Any] = {}
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        self._progress = Progress(*columns, TimeElapsedColumn(), TextColumn("{task.fields[note]}"), console=console)
+
+    def __enter__(self) -> Self:
+        if self._is_live:
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    @property
+    def _is_live(self) -> bool:
+        return self._console.is_terminal and not self._is_quiet
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+        if not self._is_quiet:
+            self._console.print(text, markup=False, highlight=False)
+
+    def advance(self, step: str, done: int, total: int, note: str) -> None:
+        """Move the step's bar, or print a line."""
+        if not self._is_live:
+            self.say(f"{step} {done}/{total}: {note}")
+            return
+        if step not in self._tasks:
+            self._tasks[step] = self._progress.add_task(step, total=total, note="")
+        self._progress.update(self._tasks[step], completed=done, total=total, note=note)
+
+
+def open_night(scenario: Path, work: Path | None, workers: int, reporter: TerminalReporter) -> Night:
+    """The night of a scenario file."""
+    read = read_scenario(scenario)
+    home = scenario.resolve().parent
+    return Night(
+        read,
+        (work or home / ".deltaplan" / read.name).resolve(),
+        home=home,
+        workers=workers,
+        reporter=reporter,
+        clock=time.monotonic,
+        downloads=_downloads(),
+    )
+
+
+def _downloads() -> Path:
+    """Where fetched packages are kept between runs."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    return Path(cache) / "deltaplan" / "packages"
+
+
+def run_verb(
+    action: Callable[[TerminalReporter], tuple[Any, RenderableType]], *, as_json: bool
+) -> None:
+    """Run a verb and print its answer: a JSON document, or what a person reads. Progress goes to stderr."""
+    reporter = TerminalReporter(Console(stderr=True), is_quiet=as_json)
+    with reporter:
+        document, view = action(reporter)
+    if as_json:
+        json.dump(document, sys.stdout, indent=1)
+        sys.stdout.write("\n")
+    else:
+        Console().print(view)

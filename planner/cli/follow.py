@@ -1,0 +1,91 @@
+"""`deltaplan follow`: clients walk their published routes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from planner.cli.context import JsonOption, ScenarioArgument, TerminalReporter, WorkOption, open_night, run_verb
+from planner.errors import FollowError, InputError
+from planner.follow.follower import Abilities
+from planner.follow.follower import follow as follow_route
+from planner.follow.ostree_client import OSTreeClient, remote_url
+from planner.follow.remote import open_remote
+from planner.follow.store_client import StoreClient
+from planner.history.records import EMPTY
+from planner.history.store import Store
+from planner.night.night import Rehearsal
+from planner.units import format_bytes
+
+
+def follow(
+    scenario: Annotated[
+        Path | None, typer.Argument(help="Rehearse every cohort of this scenario.", show_default=False)
+    ] = None,
+    work: WorkOption = None,
+    base: Annotated[str | None, typer.Option("--base", help="Rehearse only the cohorts on this base.")] = None,
+    client: Annotated[
+        Path | None, typer.Option("--client", help="Update this client repository (store or OSTree) instead.")
+    ] = None,
+    remote: Annotated[
+        str | None, typer.Option("--remote", help="With --client: URL or folder of a store; name of an OSTree remote.")
+    ] = None,
+    ref: Annotated[str | None, typer.Option("--ref", help="With --client: the ref to update.")] = None,
+    max_hops: Annotated[int | None, typer.Option("--max-hops", min=0, help="With --client: longest route.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a client on every base reach its target by its published route, or update one real client."""
+
+    def rehearse(reporter: TerminalReporter) -> tuple[Any, RenderableType]:
+        if scenario is None:
+            raise InputError("give a scenario, or --client with --remote and --ref")
+        done = open_night(scenario, work, 1, reporter).follow(base)
+        raise_unverified(done)
+        return [asdict(one) for one in done], rehearsal_view(done)
+
+    def update(_: TerminalReporter) -> tuple[Any, RenderableType]:
+        if client is None or remote is None or ref is None:
+            raise InputError("--client needs --remote and --ref")
+        done = _update_client(client, remote, ref, Abilities(max_hops=max_hops))
+        return done, Text(f"{done['target']} by {done['hops']} hops, {format_bytes(done['wire_bytes'])}")
+
+    run_verb(rehearse if client is None else update, as_json=as_json)
+
+
+def _update_client(path: Path, remote: str, ref: str, abilities: Abilities) -> dict[str, Any]:
+    """Update a real client; its base is what its own ref says."""
+    if (path / "refs" / "heads").is_dir():
+        ostree = OSTreeClient(path, remote)
+        base = ostree.current(ref)
+        done = follow_route(
+            ostree, open_remote(remote_url(path, remote)), base=base, want=ref, is_ref=True, abilities=abilities
+        )
+    else:
+        store = StoreClient(Store.open(path), open_remote(remote))
+        base = store.store.read_refs().get(ref, EMPTY)
+        done = follow_route(store, store.remote, base=base, want=ref, is_ref=True, abilities=abilities)
+    return asdict(done)
+
+
+def raise_unverified(done: tuple[Rehearsal, ...]) -> None:
+    """Raise where a cohort did not reach its target, or only by a full pull that the plan did not choose.
+
+    Raises:
+        FollowError: it names the first such cohort.
+    """
+    for one in done:
+        reason = one.error or (one.followed.fallback_reason if one.followed else None)
+        if reason:
+            raise FollowError("a base did not reach its target by its route", base=one.cohort.base, reason=reason)
+
+
+def rehearsal_view(done: tuple[Rehearsal, ...]) -> RenderableType:
+    """The verdict in one line."""
+    verified = sum(one.is_verified for one in done)
+    hops = max((one.followed.hops for one in done if one.followed), default=0)
+    return Group(Text(f"every base reached the target: {verified} of {len(done)} verified (longest route: {hops} hops)"))

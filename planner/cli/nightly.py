@@ -1,0 +1,65 @@
+"""`deltaplan nightly`: all verbs in order."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from planner.cli.context import (
+    WORKERS,
+    JsonOption,
+    ScenarioArgument,
+    TerminalReporter,
+    WorkersOption,
+    WorkOption,
+    open_night,
+    run_verb,
+)
+from planner.cli.follow import raise_unverified, rehearsal_view
+from planner.cli.plan import unknown_lines
+from planner.cli.show import plan_document
+from planner.cli.weigh import weighing_view
+from planner.night.night import Night
+from planner.report.summary import summarize
+from planner.report.tables import plan_view
+
+
+def nightly(
+    scenario: ScenarioArgument, work: WorkOption = None, workers: WorkersOption = WORKERS, as_json: JsonOption = False
+) -> None:
+    """Import, weigh, plan, build, publish, and let a client on every base follow its route."""
+
+    def action(reporter: TerminalReporter) -> tuple[Any, RenderableType]:
+        return run_night(open_night(scenario, work, workers, reporter))
+
+    run_verb(action, as_json=as_json)
+
+
+def run_night(night: Night) -> tuple[Any, RenderableType]:
+    """All steps of a night; each keeps what it did, so a night that was cut short can be run again."""
+    imported, weighing = night.import_(), night.weigh()
+    night.plan()
+    assembly, plan = night.workspace.read_plan()
+    built, published, rehearsals = night.build(), night.publish(), night.follow()
+    summary = summarize(assembly, plan, night.history)
+    document = {
+        "imported": asdict(imported),
+        "plan": plan_document(summary, night.demand),
+        "built": asdict(built),
+        "published": asdict(published),
+        "rehearsals": [asdict(one) for one in rehearsals],
+    }
+    raise_unverified(rehearsals)
+    view = Group(
+        Text(f"{imported.commits} commits ({imported.added} new)"),
+        weighing_view(weighing),
+        Text(),
+        plan_view(summary),
+        *unknown_lines(night.demand),
+        Text(f"{len(published.new)} deltas published, {len(published.kept)} were there"),
+        rehearsal_view(rehearsals),
+    )
+    return document, view

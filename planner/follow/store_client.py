@@ -1,0 +1,110 @@
+"""A client of the embedded store: its own store, fed by deltas and loose objects from a remote one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from planner.build.bundle import apply_bundle, read_bundle
+from planner.errors import FollowError, PlannerError
+from planner.follow.remote import Remote
+from planner.history.encoding import decode_commit, decode_tree, relative_path
+from planner.history.records import ObjectKind, ObjectName, is_checksum
+from planner.history.store import MAX_OBJECT_BYTES, Store, unpack
+from planner.publish.routes import Hop
+
+_MAX_SUMMARY_BYTES = 10_000_000
+_PINNED_REF = "pinned"
+"""The client's own ref for a target that it asked for by commit."""
+
+Read = Callable[[ObjectName], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreClient:
+    """A client's store and the remote that it updates from."""
+
+    store: Store
+    remote: Remote
+
+    def head(self, ref: str) -> str:
+        """The commit that the server's summary gives for a ref."""
+        text = self.remote.fetch("summary", max_bytes=_MAX_SUMMARY_BYTES).decode("ascii", errors="replace")
+        for line in text.splitlines():
+            name, _, commit = line.partition(" ")
+            if name == ref and is_checksum(commit):
+                return commit
+        raise FollowError("the server's summary has no such ref", ref=ref)
+
+    def take(self, hop: Hop, base: str, *, ref: str | None) -> None:  # noqa: ARG002 - the ref moves in `finish`
+        """Apply one delta to the store; every object is checked before it is kept."""
+        data = self.remote.fetch(f"{hop.path}/delta", max_bytes=hop.wire_bytes)
+        try:
+            bundle = read_bundle(data)
+            if (bundle.base, bundle.target) != (base, hop.commit):
+                raise FollowError("is another delta than announced", path=hop.path)
+            with self.store.batch():
+                for name, content in apply_bundle(bundle, self.store.read_object):
+                    self.store.write_object(name.kind, content)
+        except FollowError:
+            raise
+        except PlannerError as error:
+            raise FollowError("the hop failed", path=hop.path, reason=str(error)) from error
+
+    def pull_in_full(self, target: str, ref: str | None) -> int:  # noqa: ARG002 - the ref moves in `finish`
+        """Fetch each missing object on its own; the bytes downloaded."""
+        downloaded: list[int] = []
+
+        def read(name: ObjectName) -> bytes:
+            if self.store.has(name):
+                return self.store.read_object(name)
+            packed = self.remote.fetch(relative_path(name), max_bytes=MAX_OBJECT_BYTES)
+            data = unpack(packed, MAX_OBJECT_BYTES)
+            if hashlib.sha256(data).hexdigest() != name.checksum:
+                raise FollowError("a loose object is not what was asked for", object=str(name))
+            self.store.write_object(name.kind, data)
+            downloaded.append(len(packed))
+            return data
+
+        with self.store.batch():
+            for _ in _read_commit(target, read):
+                pass
+        return sum(downloaded)
+
+    def check(self, target: str) -> None:
+        """Read every object of the target and check it against its checksum."""
+        try:
+            for _ in _read_commit(target, self.store.read_object):
+                pass
+        except PlannerError as error:
+            raise FollowError("the commit is not whole", commit=target, reason=str(error)) from error
+
+    def finish(self, target: str, ref: str | None) -> None:
+        """Point the ref to the target and drop everything that no ref reaches."""
+        self.store.write_ref(ref or _PINNED_REF, target)
+        self.store.prune(depth=0)
+
+
+def _read_commit(target: str, read: Read) -> Iterator[ObjectName]:
+    """Read a commit, its trees and its files, each once; `read` checks them.
+
+    Raises:
+        FollowError: a tree names something that is no checksum.
+        PlannerError: whatever `read` raises.
+    """
+    commit = decode_commit(read(ObjectName(ObjectKind.COMMIT, target)), target)
+    waiting, seen = [ObjectName(ObjectKind.TREE, commit.tree)], set[ObjectName]()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        if not is_checksum(name.checksum):
+            raise FollowError("a tree names an object by something else than its checksum", got=name.checksum)
+        seen.add(name)
+        data = read(name)
+        yield name
+        if name.kind is ObjectKind.TREE:
+            tree = decode_tree(data, where=relative_path(name))
+            waiting.extend(ObjectName(ObjectKind.TREE, child) for child in tree.dirs.values())
+            waiting.extend(ObjectName(ObjectKind.FILE, file) for file in tree.files.values())

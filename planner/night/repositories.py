@@ -1,0 +1,199 @@
+"""The two kinds of repository behind one face: read, build, publish, and make rehearsal clients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Protocol
+
+from planner.build.builders import Builder, OSTreeBuilder, StoreBuilder
+from planner.build.tools import run_tool
+from planner.follow.follower import Client
+from planner.follow.ostree_client import OSTreeClient
+from planner.follow.remote import FolderRemote, HttpRemote, Remote
+from planner.follow.store_client import StoreClient
+from planner.history.encoding import relative_path
+from planner.history.files import write_atomically
+from planner.history.objects import ObjectSets
+from planner.history.ostree import OSTreeRepository
+from planner.history.records import Repository
+from planner.history.store import Store
+from planner.night.sources import Committer, OSTreeCommitter, StoreCommitter
+
+_TOOL_TIMEOUT_S = 3600.0
+_REMOTE_NAME = "origin"
+
+
+class Site(Protocol):
+    """One repository with everything that a night needs of it."""
+
+    @property
+    def path(self) -> Path:
+        """The repository's folder."""
+
+    @property
+    def repository(self) -> Repository:
+        """For reading."""
+
+    @property
+    def builder(self) -> Builder:
+        """For making and proving deltas."""
+
+    @property
+    def committer(self) -> Committer:
+        """For importing."""
+
+    def published_path(self, base: str, target: str, codec: str) -> str:
+        """Where clients look for a delta, relative to the repository."""
+
+    def reindex(self) -> None:
+        """Make the deltas that are in place findable."""
+
+    def write_summary(self) -> None:
+        """Tell clients what the refs are."""
+
+    def serve(self) -> contextmanager[Remote]:
+        """Serve the repository to rehearsal clients for as long as the block runs."""
+
+    def make_client(self, remote: Remote, folder: Path, base: str, objects: ObjectSets) -> Client:
+        """A client in `folder` that holds `base` and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSite:
+    """An embedded store; created where it does not exist."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> StoreSite:
+        """The site of a store, which is created where nothing is."""
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Store.create(path)
+        Store.open(path)
+        return cls(path)
+
+    @property
+    def repository(self) -> Store:
+        """For reading and importing."""
+        return Store.open(self.path)
+
+    @property
+    def builder(self) -> StoreBuilder:
+        """For making and proving deltas."""
+        return StoreBuilder(self.path)
+
+    @property
+    def committer(self) -> StoreCommitter:
+        """For importing."""
+        return StoreCommitter(self.repository)
+
+    def published_path(self, base: str, target: str, codec: str) -> str:
+        """Where clients look for a delta, relative to the repository."""
+        return self.builder.published_path(base, target, codec)
+
+    def reindex(self) -> None:
+        """Nothing to do: a route names its deltas."""
+
+    def write_summary(self) -> None:
+        """One line per ref: its name and commit."""
+        refs = self.repository.read_history().refs
+        text = "".join(f"{ref} {commit}\n" for ref, commit in sorted(refs.items()))
+        write_atomically(self.path / "summary", text.encode())
+
+    @contextmanager
+    def serve(self) -> Iterator[Remote]:
+        """The folder itself."""
+        yield FolderRemote(self.path)
+
+    def make_client(self, remote: Remote, folder: Path, base: str, objects: ObjectSets) -> StoreClient:
+        """A store that shares the base's objects by hard links: they are never rewritten."""
+        Store.create(folder)
+        client = Store(folder, level=1, is_durable=False)
+        for name in objects.of_commit(base):
+            place = folder / relative_path(name)
+            place.parent.mkdir(exist_ok=True)
+            os.link(self.path / relative_path(name), place)
+        return StoreClient(client, remote)
+
+
+@dataclass(frozen=True, slots=True)
+class OSTreeSite:
+    """An OSTree repository; created in archive mode where it does not exist."""
+
+    path: Path
+    scratch: Path
+
+    @classmethod
+    def open(cls, path: Path, scratch: Path) -> OSTreeSite:
+        """The site of an OSTree repository, which is created where nothing is."""
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            run_tool(["ostree", "init", f"--repo={path}", "--mode=archive"], timeout_s=_TOOL_TIMEOUT_S)
+        return cls(path, scratch)
+
+    @property
+    def repository(self) -> OSTreeRepository:
+        """For reading."""
+        return OSTreeRepository(self.path)
+
+    @property
+    def builder(self) -> OSTreeBuilder:
+        """For making and proving deltas."""
+        return OSTreeBuilder(self.path, self.scratch)
+
+    @property
+    def committer(self) -> OSTreeCommitter:
+        """For importing."""
+        return OSTreeCommitter(self.path)
+
+    def published_path(self, base: str, target: str, codec: str) -> str:
+        """Where clients look for a delta, relative to the repository."""
+        return self.builder.published_path(base, target, codec)
+
+    def reindex(self) -> None:
+        """Rebuild `delta-indexes/`, once for all new deltas."""
+        run_tool(["ostree", "static-delta", "reindex", f"--repo={self.path}"], timeout_s=_TOOL_TIMEOUT_S)
+
+    def write_summary(self) -> None:
+        """The summary that clients read refs (and, before 2020.8, deltas) from."""
+        run_tool(["ostree", "summary", f"--repo={self.path}", "--update"], timeout_s=_TOOL_TIMEOUT_S)
+
+    @contextmanager
+    def serve(self) -> Iterator[Remote]:
+        """An HTTP server on loopback: a stock client takes no deltas from a folder."""
+        handler = partial(_QuietHandler, directory=str(self.path))
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            Thread(target=server.serve_forever, daemon=True).start()
+            try:
+                yield HttpRemote(f"http://127.0.0.1:{server.server_address[1]}")
+            finally:
+                server.shutdown()
+
+    def make_client(self, remote: Remote, folder: Path, base: str, objects: ObjectSets) -> OSTreeClient:  # noqa: ARG002
+        """A bare-user repository that pulled the base from here and knows the served URL as its remote."""
+        assert isinstance(remote, HttpRemote)  # noqa: S101 - `serve` gave it
+        run_tool(["ostree", "init", f"--repo={folder}", "--mode=bare-user"], timeout_s=_TOOL_TIMEOUT_S)
+        run_tool(
+            ["ostree", "remote", "add", f"--repo={folder}", "--no-gpg-verify", _REMOTE_NAME, remote.url],
+            timeout_s=_TOOL_TIMEOUT_S,
+        )
+        if base:
+            run_tool(
+                ["ostree", "pull-local", f"--repo={folder}", str(self.path), base], timeout_s=_TOOL_TIMEOUT_S
+            )
+        return OSTreeClient(folder, _REMOTE_NAME)
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files without a line per request on the terminal."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""

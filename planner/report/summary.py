@@ -1,0 +1,97 @@
+"""What a person wants to know about a plan, as plain records: the same for tables, JSON and notebooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.history.records import History
+from planner.optimize.assemble import Assembly
+from planner.optimize.evaluate import Evaluation
+from planner.optimize.plan import Plan
+from planner.optimize.policies import POLICIES, follow_policy
+from planner.optimize.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteRow:
+    """One cohort: its way, and what one client downloads against a full pull (None: not allowed)."""
+
+    base: str
+    target: str
+    clients: float
+    route: tuple[str, ...] | None
+    wire_bytes: int
+    full_pull_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRow:
+    """One way to choose deltas: what it builds, stores and sends per planning period, and what that costs."""
+
+    name: str
+    deltas: int
+    stored_bytes: int
+    server_cpu_s: float
+    egress_bytes: int
+    mean_hops: float
+    money: float
+    is_feasible: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSummary:
+    """A plan against a full pull for every cohort and against peer policies; all weights are measured."""
+
+    routes: tuple[RouteRow, ...]
+    policies: tuple[PolicyRow, ...]
+    money: float
+    lower_bound: float
+    gap: float
+    status: str
+
+
+def summarize(assembly: Assembly, plan: Plan, history: History) -> PlanSummary:
+    """The plan's summary; peers are judged by the same `evaluate` on the same graph."""
+    peers = [_policy_row(assembly.problem, name, follow_policy(assembly.problem, POLICIES[name])) for name in POLICIES]
+    return PlanSummary(
+        routes=tuple(_route_row(assembly, plan, index, history) for index in range(len(assembly.cohorts))),
+        policies=(_policy_row(assembly.problem, "this plan", plan.evaluation), *peers),
+        money=plan.cost.total,
+        lower_bound=plan.lower_bound,
+        gap=plan.gap,
+        status=str(plan.status),
+    )
+
+
+def _route_row(assembly: Assembly, plan: Plan, index: int, history: History) -> RouteRow:
+    cohort, route = assembly.cohorts[index], plan.routes[index]
+    full = float(assembly.problem.demands.full_pull_bytes[index])
+    full_pull_bytes = int(full) if full < float("inf") else None
+    stops = None if route is None else tuple(history.name_of(assembly.candidates[hop].target) for hop in route)
+    sent = full if route is None else assembly.problem.candidates.wire_bytes[list(route)].sum()
+    return RouteRow(
+        base=history.name_of(cohort.base),
+        target=cohort.ref or history.name_of(cohort.target),
+        clients=cohort.clients,
+        route=stops,
+        wire_bytes=int(sent),
+        full_pull_bytes=full_pull_bytes,
+    )
+
+
+def _policy_row(problem: Problem, name: str, judged: Evaluation) -> PolicyRow:
+    clients = float(problem.demands.clients.sum())
+    hops = sum(
+        float(problem.demands.clients[index]) * len(route or ())
+        for index, route in enumerate(judged.selection.routes)
+    )
+    return PolicyRow(
+        name=name,
+        deltas=len(judged.selection.build),
+        stored_bytes=int(judged.stored_bytes),
+        server_cpu_s=judged.server_cpu_s,
+        egress_bytes=int(judged.egress_bytes),
+        mean_hops=hops / clients if clients else 0.0,
+        money=judged.cost.total,
+        is_feasible=judged.is_feasible,
+    )

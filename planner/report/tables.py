@@ -1,0 +1,81 @@
+"""Summaries as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from planner.report.summary import PlanSummary, PolicyRow, RouteRow
+from planner.units import format_bytes, format_duration
+
+
+def plan_view(summary: PlanSummary) -> RenderableType:
+    """Routes per base, totals against peers, and the proof in one line."""
+    return Group(
+        route_table(summary.routes),
+        Text(),
+        policy_table(summary.policies),
+        Text(),
+        Text(proof_line(summary)),
+    )
+
+
+def route_table(rows: Sequence[RouteRow]) -> Table:
+    """Per cohort: the route, its hops and bytes against a full pull."""
+    table = Table(title="Routes", title_justify="left", title_style="bold")
+    table.add_column("base", no_wrap=True)
+    table.add_column("wants", no_wrap=True)
+    table.add_column("clients", justify="right")
+    table.add_column("route", overflow="fold")
+    table.add_column("hops", justify="right")
+    table.add_column("download", justify="right")
+    table.add_column("full pull", justify="right")
+    table.add_column("saved", justify="right")
+    for row in rows:
+        route = "full pull" if row.route is None else " → ".join((row.base, *row.route))
+        full = row.full_pull_bytes
+        saved = "" if not full else f"{1 - row.wire_bytes / full:.0%}"
+        table.add_row(
+            row.base,
+            row.target,
+            f"{row.clients:g}",
+            route,
+            str(len(row.route or ())),
+            format_bytes(row.wire_bytes),
+            "–" if full is None else format_bytes(full),
+            saved,
+        )
+    return table
+
+
+def policy_table(rows: Sequence[PolicyRow]) -> Table:
+    """The plan's totals above those of peer policies; the first row is the plan."""
+    table = Table(title="Against what peers would build", title_justify="left", title_style="bold")
+    table.add_column("policy", no_wrap=True)
+    for name in ("deltas", "stored", "server CPU", "sent", "hops", "money", "against plan"):
+        table.add_column(name, justify="right")
+    for index, row in enumerate(rows):
+        ratio = "" if index == 0 or not rows[0].money else f"{row.money / rows[0].money:.2f}×"
+        table.add_row(
+            row.name,
+            str(row.deltas),
+            format_bytes(row.stored_bytes),
+            format_duration(row.server_cpu_s),
+            format_bytes(row.egress_bytes),
+            f"{row.mean_hops:.2f}",
+            f"{row.money:.4f}",
+            ratio if row.is_feasible else f"{ratio} (breaks a limit)",
+            style="bold" if index == 0 else None,
+        )
+    return table
+
+
+def proof_line(summary: PlanSummary) -> str:
+    """What is proven about the plan's cost."""
+    return (
+        f"proven gap {summary.gap:.2%} ({summary.status}): the plan costs {summary.money:.4f}, "
+        f"no plan costs less than {summary.lower_bound:.4f}"
+    )

@@ -1,0 +1,208 @@
+"""A scenario: one TOML file that says what was released, who asks, what may be built, and at which prices.
+
+Reading is strict: unknown keys, wrong types and numbers that make no sense are refused with their path.
+`docs/scenario.md` shows every key.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from planner.build.codecs import CODECS
+from planner.errors import InputError, raise_collected
+from planner.history.files import read_bounded
+from planner.optimize.problem import Limits, Prices
+from planner.weigh.rules import RULES
+from planner.weigh.stock_client import STOCK_CODEC
+
+FORMAT = "deltaplan-scenario/1"
+_MAX_SCENARIO_BYTES = 10_000_000
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$")]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file; every key is known by name."""
+
+
+class RepositorySection(_Section):
+    """Where the history lives: the embedded store or an OSTree repository; the path is relative to the work folder."""
+
+    kind: Literal["store", "ostree"] = "store"
+    path: str = "repository"
+
+
+class CommitSection(_Section):
+    """One release to import: a tree of unpacked packages, merged over the trees of its layers."""
+
+    name: Name
+    ref: str
+    released_at: datetime
+    layers: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+
+
+class SourceSection(_Section):
+    """What `import` reads: pinned packages, a folder of trees, or the seeded generator.
+
+    Without a source the repository's own history is used as it is.
+    """
+
+    kind: Literal["packages", "trees", "generator"]
+    commits: tuple[CommitSection, ...] = ()
+    path: str = ""
+    ref: str = "main"
+    seed: int = 0
+    releases: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10
+    files: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 200
+
+
+class CohortSection(_Section):
+    """One row of demand, as in the CSV."""
+
+    base: str
+    target: str
+    clients: Amount
+    max_hops: Count | None = None
+    max_wire_bytes: Count | None = None
+
+
+class AdoptionSection(_Section):
+    """The fallback where nobody counted: clients of a ref, spread over its releases by half-life."""
+
+    ref: str
+    clients: Amount
+    half_life_releases: Annotated[float, msgspec.Meta(gt=0)]
+    max_hops: Count | None = None
+
+
+class DemandSection(_Section):
+    """Who asks: a CSV file (relative to the scenario), rows, or a model; they add up."""
+
+    csv: str | None = None
+    cohorts: tuple[CohortSection, ...] = ()
+    adoption: tuple[AdoptionSection, ...] = ()
+
+
+class WeighSection(_Section):
+    """Which candidates are looked at, and by which codecs they are built."""
+
+    rules: tuple[str, ...] = ("direct", "parent", "bare-base")
+    codecs: tuple[str, ...] = ()
+
+
+class SolveSection(_Section):
+    """When the optimizer may stop."""
+
+    gap: Amount = 0.0
+    time_limit_s: Annotated[float, msgspec.Meta(gt=0)] = 600.0
+    seed: Count = 0
+
+
+class PricesSection(_Section):
+    """Money; see `deltaplan-graph/1`."""
+
+    storage_per_gb: Amount = 0.0
+    server_cpu_per_hour: Amount = 0.0
+    egress_per_gb: Amount = 0.0
+    client_cpu_per_hour: Amount = 0.0
+    per_hop: Amount = 0.0
+
+
+class LimitsSection(_Section):
+    """Hard limits of one night; see `deltaplan-graph/1`."""
+
+    stored_bytes: Amount | None = None
+    server_cpu_s: Amount | None = None
+
+
+class Scenario(_Section):
+    """A scenario as its file gives it."""
+
+    format: Literal["deltaplan-scenario/1"]
+    name: Name
+    description: str = ""
+    repository: RepositorySection = RepositorySection()
+    source: SourceSection | None = None
+    demand: DemandSection = DemandSection()
+    weigh: WeighSection = WeighSection()
+    prices: PricesSection = PricesSection()
+    limits: LimitsSection = LimitsSection()
+    solve: SolveSection = SolveSection()
+
+    def optimizer_prices(self) -> Prices:
+        """The prices as the optimizer takes them."""
+        return Prices(**msgspec.structs.asdict(self.prices))
+
+    def optimizer_limits(self) -> Limits:
+        """The limits as the optimizer takes them."""
+        return Limits(**msgspec.structs.asdict(self.limits))
+
+    def codecs(self) -> tuple[str, ...]:
+        """The codecs to try: those named, or the repository kind's default."""
+        default = ("hdiffpatch",) if self.repository.kind == "store" else (STOCK_CODEC,)
+        return self.weigh.codecs or default
+
+
+def read_scenario(path: Path) -> Scenario:
+    """The scenario in a file.
+
+    Raises:
+        InputError: the file cannot be read, or breaks the format; the error gives the key's path.
+    """
+    try:
+        data = read_bounded(path, _MAX_SCENARIO_BYTES)
+    except OSError as error:
+        raise InputError("cannot be read", path=str(path), reason=error.strerror) from error
+    return parse_scenario(data, name=str(path))
+
+
+def parse_scenario(data: bytes, *, name: str = "scenario") -> Scenario:
+    """The scenario in a TOML text; see `read_scenario`."""
+    try:
+        scenario = msgspec.toml.decode(data, type=Scenario)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message, _, where = str(error).partition(" - at `$")
+        where = where.rstrip("`").lstrip(".")
+        raise InputError(message, path=f"{name}: {where}" if where else name) from error
+    raise_collected(_faults(scenario, name))
+    return scenario
+
+
+def _faults(scenario: Scenario, name: str) -> list[InputError]:
+    """What the types alone do not catch."""
+    codecs = {STOCK_CODEC} if scenario.repository.kind == "ostree" else set(CODECS)
+    found = [
+        InputError("is no codec of this repository", path=f"{name}: weigh.codecs[{i}]", got=codec, known=sorted(codecs))
+        for i, codec in enumerate(scenario.codecs())
+        if codec not in codecs
+    ]
+    found += [
+        InputError("is no candidate rule", path=f"{name}: weigh.rules[{i}]", got=rule, known=sorted(RULES))
+        for i, rule in enumerate(scenario.weigh.rules)
+        if rule not in RULES
+    ]
+    commits = scenario.source.commits if scenario.source else ()
+    seen: set[str] = set()
+    for i, commit in enumerate(commits):
+        where = f"{name}: source.commits[{i}]"
+        found += [
+            InputError("is no commit above this one", path=f"{where}.layers", got=layer)
+            for layer in commit.layers
+            if layer not in seen
+        ]
+        if commit.name in seen:
+            found.append(InputError("repeats a name", path=f"{where}.name", got=commit.name))
+        if commit.released_at.tzinfo is None:
+            found.append(InputError("has no time zone", path=f"{where}.released_at", got=str(commit.released_at)))
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*", commit.ref):
+            found.append(InputError("is not a ref's name", path=f"{where}.ref", got=commit.ref))
+        seen.add(commit.name)
+    return found
