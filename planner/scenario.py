@@ -32,14 +32,14 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A table of the file; every key is known by name."""
 
 
-class RepositorySection(_Section):
+class RepositorySection(_Section, frozen=True):
     """Where the history lives: the embedded store or an OSTree repository; the path is relative to the work folder."""
 
     kind: Literal["store", "ostree"] = "store"
     path: str = "repository"
 
 
-class CommitSection(_Section):
+class CommitSection(_Section, frozen=True):
     """One release to import: a tree of unpacked packages, merged over the trees of its layers."""
 
     name: Name
@@ -49,7 +49,7 @@ class CommitSection(_Section):
     packages: tuple[str, ...] = ()
 
 
-class SourceSection(_Section):
+class SourceSection(_Section, frozen=True):
     """What `import` reads: pinned packages, a folder of trees, or the seeded generator.
 
     Without a source the repository's own history is used as it is.
@@ -64,7 +64,7 @@ class SourceSection(_Section):
     files: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 200
 
 
-class CohortSection(_Section):
+class CohortSection(_Section, frozen=True):
     """One row of demand, as in the CSV."""
 
     base: str
@@ -74,7 +74,7 @@ class CohortSection(_Section):
     max_wire_bytes: Count | None = None
 
 
-class AdoptionSection(_Section):
+class AdoptionSection(_Section, frozen=True):
     """The fallback where nobody counted: clients of a ref, spread over its releases by half-life."""
 
     ref: str
@@ -83,7 +83,7 @@ class AdoptionSection(_Section):
     max_hops: Count | None = None
 
 
-class DemandSection(_Section):
+class DemandSection(_Section, frozen=True):
     """Who asks: a CSV file (relative to the scenario), rows, or a model; they add up."""
 
     csv: str | None = None
@@ -91,14 +91,14 @@ class DemandSection(_Section):
     adoption: tuple[AdoptionSection, ...] = ()
 
 
-class WeighSection(_Section):
+class WeighSection(_Section, frozen=True):
     """Which candidates are looked at, and by which codecs they are built."""
 
     rules: tuple[str, ...] = ("direct", "parent", "bare-base")
     codecs: tuple[str, ...] = ()
 
 
-class SolveSection(_Section):
+class SolveSection(_Section, frozen=True):
     """When the optimizer may stop."""
 
     gap: Amount = 0.0
@@ -106,7 +106,7 @@ class SolveSection(_Section):
     seed: Count = 0
 
 
-class PricesSection(_Section):
+class PricesSection(_Section, frozen=True):
     """Money; see `deltaplan-graph/1`."""
 
     storage_per_gb: Amount = 0.0
@@ -116,14 +116,14 @@ class PricesSection(_Section):
     per_hop: Amount = 0.0
 
 
-class LimitsSection(_Section):
+class LimitsSection(_Section, frozen=True):
     """Hard limits of one night; see `deltaplan-graph/1`."""
 
     stored_bytes: Amount | None = None
     server_cpu_s: Amount | None = None
 
 
-class Scenario(_Section):
+class Scenario(_Section, frozen=True):
     """A scenario as its file gives it."""
 
     format: Literal["deltaplan-scenario/1"]

@@ -25,7 +25,8 @@ import zstandard
 from planner.build.codecs import CODECS, WHOLE
 from planner.errors import BuildError, InputError
 from planner.history.objects import ObjectSets, walk_files
-from planner.history.records import EMPTY, ObjectKind, ObjectName, Repository
+from planner.history.records import EMPTY, ObjectKind, ObjectName
+from planner.history.repository import Repository
 
 MAGIC: Final = b"deltaplan-delta/1\n"
 

@@ -95,7 +95,9 @@ def run_jobs(builder: Builder, pool: Pool, candidates: Sequence[Candidate], *, w
             while waiting and len(running) < workers:
                 candidate = waiting.popleft()
                 here, there = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(there, builder, pool, candidate), daemon=True)
+                process: BaseProcess = context.Process(
+                    target=_work, args=(there, builder, pool, candidate), daemon=True
+                )
                 process.start()
                 there.close()
                 running[here] = process, candidate

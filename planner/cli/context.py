@@ -43,7 +43,9 @@ class TerminalReporter:
             self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
 
     @property
@@ -86,9 +88,7 @@ def _downloads() -> Path:
     return Path(cache) / "deltaplan" / "packages"
 
 
-def run_verb(
-    action: Callable[[TerminalReporter], tuple[Any, RenderableType]], *, as_json: bool
-) -> None:
+def run_verb(action: Callable[[TerminalReporter], tuple[Any, RenderableType]], *, as_json: bool) -> None:
     """Run a verb and print its answer: a JSON document, or what a person reads. Progress goes to stderr."""
     reporter = TerminalReporter(Console(stderr=True), is_quiet=as_json)
     with reporter:

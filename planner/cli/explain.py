@@ -59,14 +59,19 @@ def _alternatives_view(
     assembly: Assembly, history: History, index: int, alternatives: tuple[Alternative, ...]
 ) -> RenderableType:
     cohort = assembly.cohorts[index]
-    title = f"{history.name_of(cohort.base)} → {cohort.ref or history.name_of(cohort.target)}, {cohort.clients:g} clients"
+    title = (
+        f"{history.name_of(cohort.base)} → {cohort.ref or history.name_of(cohort.target)}, {cohort.clients:g} clients"
+    )
     table = Table(title=title, title_justify="left", title_style="bold")
     for name in ("way", "route"):
         table.add_column(name)
     for name in ("download", "all clients", "newly for the server", "in all"):
         table.add_column(name, justify="right")
     for one in alternatives:
-        stops = [history.name_of(cohort.base), *(history.name_of(assembly.candidates[h].target) for h in one.route or ())]
+        stops = [
+            history.name_of(cohort.base),
+            *(history.name_of(assembly.candidates[h].target) for h in one.route or ()),
+        ]
         money = cohort.clients * one.client_money
         table.add_row(
             one.kind,
@@ -96,7 +101,8 @@ def _explain_pair(night: Night, base: str, target: str) -> tuple[Any, Renderable
 def _verdict_line(assembly: Assembly, verdict: CandidateVerdict) -> str:
     codec = assembly.candidates[verdict.candidate].codec
     if verdict.is_chosen:
-        line = f"{codec}: built, used by {len(verdict.users)} cohorts; without it the plan costs {verdict.change_money:+.6f}"
+        users, change = len(verdict.users), verdict.change_money
+        line = f"{codec}: built, used by {users} cohorts; without it the plan's cost changes by {change:+.6f}"
     else:
         line = f"{codec}: not built; adding it changes the plan's cost by {verdict.change_money:+.6f}"
     if verdict.violations:

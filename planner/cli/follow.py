@@ -10,11 +10,11 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from planner.cli.context import JsonOption, ScenarioArgument, TerminalReporter, WorkOption, open_night, run_verb
+from planner.cli.context import JsonOption, TerminalReporter, WorkOption, open_night, run_verb
 from planner.errors import FollowError, InputError
 from planner.follow.follower import Abilities
 from planner.follow.follower import follow as follow_route
-from planner.follow.ostree_client import OSTreeClient, remote_url
+from planner.follow.ostree_client import OSTreeClient
 from planner.follow.remote import open_remote
 from planner.follow.store_client import StoreClient
 from planner.history.records import EMPTY
@@ -62,9 +62,8 @@ def _update_client(path: Path, remote: str, ref: str, abilities: Abilities) -> d
     if (path / "refs" / "heads").is_dir():
         ostree = OSTreeClient(path, remote)
         base = ostree.current(ref)
-        done = follow_route(
-            ostree, open_remote(remote_url(path, remote)), base=base, want=ref, is_ref=True, abilities=abilities
-        )
+        source = open_remote(ostree.remote_url())
+        done = follow_route(ostree, source, base=base, want=ref, is_ref=True, abilities=abilities)
     else:
         store = StoreClient(Store.open(path), open_remote(remote))
         base = store.store.read_refs().get(ref, EMPTY)
@@ -88,4 +87,6 @@ def rehearsal_view(done: tuple[Rehearsal, ...]) -> RenderableType:
     """The verdict in one line."""
     verified = sum(one.is_verified for one in done)
     hops = max((one.followed.hops for one in done if one.followed), default=0)
-    return Group(Text(f"every base reached the target: {verified} of {len(done)} verified (longest route: {hops} hops)"))
+    return Group(
+        Text(f"every base reached the target: {verified} of {len(done)} verified (longest route: {hops} hops)")
+    )

@@ -38,10 +38,8 @@ def weighing_view(done: Weighing) -> RenderableType:
     """Totals, and how many candidates each reason dropped."""
     total_bytes = sum(weight.wire_bytes for weight in done.weighed.values())
     total_s = sum(weight.server_cpu_s for weight in done.weighed.values())
-    lines = [
-        f"{len(done.weighed)} candidates ({done.measured} measured now), "
-        f"{format_bytes(total_bytes)} and {format_duration(total_s)} of server CPU if all were built"
-    ]
+    whole = f"{format_bytes(total_bytes)} and {format_duration(total_s)} of server CPU if all were built"
+    lines = [f"{len(done.weighed)} candidates ({done.measured} measured now), {whole}"]
     reasons = Counter(pruned.reason.partition(":")[0] for pruned in done.pruned)
     lines += [f"  {count} dropped: {reason}" for reason, count in reasons.most_common()]
     return Group(*map(Text, lines))

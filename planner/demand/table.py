@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Mapping
 from math import isfinite
+from typing import Any
 
 from planner.demand.cohorts import Cohort, Demand, UnknownBase
 from planner.errors import InputError, raise_collected
@@ -52,7 +53,7 @@ def parse_demand_csv(text: str, history: History, *, name: str = "demand") -> De
     )
 
 
-def demand_row(row: Mapping[str | None, object], history: History, *, path: str) -> Cohort | UnknownBase:
+def demand_row(row: Mapping[Any, object], history: History, *, path: str) -> Cohort | UnknownBase:
     """One row of a demand table, its cells as text or numbers.
 
     Raises:

@@ -105,7 +105,9 @@ def _pull_in_full(client: Client, target: str, ref: str | None, reason: str) -> 
         wire_bytes = client.pull_in_full(target, ref)
         client.check(target)
     except PlannerError as error:
-        raise FollowError("neither the route nor a full pull reached the target", route=reason, full_pull=str(error)) from error
+        raise FollowError(
+            "neither the route nor a full pull reached the target", route=reason, full_pull=str(error)
+        ) from error
     return wire_bytes
 
 

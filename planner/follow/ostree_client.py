@@ -7,7 +7,7 @@ from pathlib import Path
 
 from planner.build.tools import run_tool
 from planner.errors import FollowError, ToolError
-from planner.history.records import is_checksum
+from planner.history.records import EMPTY, is_checksum
 from planner.publish.routes import Hop
 
 PULL_TIMEOUT_S = 3600.0
@@ -57,11 +57,21 @@ class OSTreeClient:
             raise FollowError("the ref is not at the target", ref=ref, target=target)
         self._ostree("prune", "--refs-only", "--depth=0")
 
+    def current(self, ref: str) -> str:
+        """The commit that the client is on: its remote ref, else its local one, else the empty commit."""
+        for name in (f"{self.remote_name}:{ref}", ref):
+            try:
+                return self._ostree("rev-parse", name).strip()
+            except FollowError:
+                continue
+        return EMPTY
+
+    def remote_url(self) -> str:
+        """Where the remote is."""
+        return self._ostree("remote", "show-url", self.remote_name).strip()
+
     def _ostree(self, verb: str, *arguments: str) -> str:
-        subverb = ()
-        if verb == "remote":
-            subverb, arguments = arguments[:1], arguments[1:]
         try:
-            return run_tool(["ostree", verb, *subverb, f"--repo={self.path}", *arguments], timeout_s=PULL_TIMEOUT_S)
+            return run_tool(["ostree", verb, *arguments, f"--repo={self.path}"], timeout_s=PULL_TIMEOUT_S)
         except ToolError as error:
             raise FollowError(f"ostree {verb} failed", reason=str(error)) from error

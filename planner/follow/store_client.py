@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from planner.build.bundle import apply_bundle, read_bundle
-from planner.errors import FollowError, PlannerError
+from planner.errors import FollowError, PlannerError, RepositoryError
 from planner.follow.remote import Remote
 from planner.history.encoding import decode_commit, decode_tree, relative_path
 from planner.history.records import ObjectKind, ObjectName, is_checksum
@@ -42,23 +42,23 @@ class StoreClient:
         data = self.remote.fetch(f"{hop.path}/delta", max_bytes=hop.wire_bytes)
         try:
             bundle = read_bundle(data)
-            if (bundle.base, bundle.target) != (base, hop.commit):
-                raise FollowError("is another delta than announced", path=hop.path)
-            with self.store.batch():
-                for name, content in apply_bundle(bundle, self.store.read_object):
-                    self.store.write_object(name.kind, content)
-        except FollowError:
-            raise
+            if (bundle.base, bundle.target) == (base, hop.commit):
+                with self.store.batch():
+                    for name, content in apply_bundle(bundle, self.store.read_object):
+                        self.store.write_object(name.kind, content)
         except PlannerError as error:
             raise FollowError("the hop failed", path=hop.path, reason=str(error)) from error
+        if (bundle.base, bundle.target) != (base, hop.commit):
+            raise FollowError("is another delta than announced", path=hop.path)
 
     def pull_in_full(self, target: str, ref: str | None) -> int:  # noqa: ARG002 - the ref moves in `finish`
         """Fetch each missing object on its own; the bytes downloaded."""
         downloaded: list[int] = []
 
         def read(name: ObjectName) -> bytes:
-            if self.store.has(name):
-                return self.store.read_object(name)
+            held = self._read_held(name)
+            if held is not None:
+                return held
             packed = self.remote.fetch(relative_path(name), max_bytes=MAX_OBJECT_BYTES)
             data = unpack(packed, MAX_OBJECT_BYTES)
             if hashlib.sha256(data).hexdigest() != name.checksum:
@@ -71,6 +71,16 @@ class StoreClient:
             for _ in _read_commit(target, read):
                 pass
         return sum(downloaded)
+
+    def _read_held(self, name: ObjectName) -> bytes | None:
+        """An object that the client has, or None where it lacks it or has a damaged one, which is dropped."""
+        if not self.store.has(name):
+            return None
+        try:
+            return self.store.read_object(name)
+        except RepositoryError:
+            self.store.drop_object(name)
+            return None
 
     def check(self, target: str) -> None:
         """Read every object of the target and check it against its checksum."""

@@ -10,6 +10,7 @@ there are no owners, extended attributes or folder modes, hence no dirmeta objec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ MetadataValue = str | int | bool | list[str] | None
 
 # The longest name that Linux file systems take, in bytes of UTF-8; a longer one could not be checked out.
 _MAX_NAME_BYTES = 255
+
+_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
 
 
 class FileKind(Enum):
@@ -72,6 +75,15 @@ def is_safe_name(name: str) -> bool:
         return len(name.encode()) <= _MAX_NAME_BYTES
     except UnicodeEncodeError:  # a file name that is not UTF-8
         return False
+
+
+def is_ref_name(text: str) -> bool:
+    """Whether `text` can name a ref: words separated by '/', none of them starting with a dot.
+
+    >>> [is_ref_name(text) for text in ("main", "os/x86_64/stable", "", "/main", "a//b", "a/../b", ".tmp")]
+    [True, True, False, False, False, False, False]
+    """
+    return _REF.fullmatch(text) is not None
 
 
 def relative_path(name: ObjectName) -> str:

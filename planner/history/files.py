@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,13 +56,16 @@ def stage(folder: Path, data: bytes) -> Path:
 
 
 def settle(staged: Path, path: Path, *, sync: bool = True) -> None:
-    """Bring a staged file to the disk (unless it is not worth it) and give it its name; the caller then syncs the folder.
+    """Bring a staged file to the disk and give it its name; the caller then syncs the folder.
+
+    Without `sync` it only gets its name: for what can be made again.
 
     Raises:
         SpaceError: the disk is full; the staged file was removed.
     """
     with full_disk_as_error(path), _removed_on_error(staged):
-        sync_file(staged)
+        if sync:
+            sync_file(staged)
         staged.replace(path)
 
 
@@ -84,6 +87,16 @@ def sync_directory(path: Path) -> None:
     """
     with full_disk_as_error(path):
         _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Delete files, those that are gone already included, and bring their folders to the disk."""
+    folders = set()
+    for path in paths:
+        path.unlink(missing_ok=True)
+        folders.add(path.parent)
+    for folder in folders:
+        sync_directory(folder)
 
 
 @contextmanager

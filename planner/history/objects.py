@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from planner.history.records import EMPTY, History, ObjectKind, ObjectName, Repository
+from planner.history.records import EMPTY, History, ObjectKind, ObjectName
+from planner.history.repository import Repository
 
 
 @dataclass(slots=True)
@@ -52,7 +53,7 @@ def full_pull_bytes(repository: Repository, objects: ObjectSets, base: str, targ
 
 
 def walk_files(history: History, tree: str, prefix: str = "") -> Iterator[tuple[str, ObjectName]]:
-    """Every tree and file below `tree` as (path, object), in path order; a tree's own path ends in '/'."""
+    """Every tree and file below `tree` as (path, object): a folder, its files by name, then its sub-folders by name."""
     yield prefix or "/", ObjectName(ObjectKind.TREE, tree)
     node = history.trees[tree]
     for name in sorted(node.files):

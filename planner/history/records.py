@@ -1,7 +1,7 @@
 """The history of a repository: commits and the trees they name, with trees shared between commits.
 
 A tree maps names to checksums, as in OSTree, so two commits that share a folder share one `Tree`.
-`Repository` is what the rest of the program asks of a place that holds a history.
+Where histories are read from is `repository.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
-from typing import Protocol
 
 from planner.errors import InputError
 
@@ -132,32 +130,3 @@ class History:
         while commit and commit.parent and commit.parent in self.commits:
             yield commit.parent
             commit = self.commits[commit.parent]
-
-
-class Repository(Protocol):
-    """A place that holds a history. Reading never writes."""
-
-    @property
-    def path(self) -> Path:
-        """The repository's folder."""
-
-    def read_history(self) -> History:
-        """Every commit that a ref reaches, with its trees.
-
-        Raises:
-            RepositoryError: an object is missing or corrupt; the error names it and who needs it.
-        """
-
-    def read_object(self, name: ObjectName) -> bytes:
-        """The object's bytes, checked against its checksum.
-
-        Raises:
-            RepositoryError: it is missing or corrupt.
-        """
-
-    def loose_bytes(self, name: ObjectName) -> int:
-        """What a client downloads to get this one object without a delta.
-
-        Raises:
-            RepositoryError: it is missing.
-        """

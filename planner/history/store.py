@@ -22,11 +22,20 @@ from pathlib import Path
 import zstandard
 
 from planner.errors import InputError, RepositoryError
-from planner.history.encoding import FileKind, FileObject, decode_commit, decode_file, encode_commit, relative_path
+from planner.history.encoding import (
+    FileKind,
+    FileObject,
+    decode_commit,
+    decode_file,
+    encode_commit,
+    is_ref_name,
+    relative_path,
+)
 from planner.history.files import (
     assembled_folder,
     full_disk_as_error,
     read_bounded,
+    remove_files,
     settle,
     stage,
     sync_directory,
@@ -48,7 +57,6 @@ MAX_OBJECT_BYTES = 2**30
 # Trees and commits become many small values in memory, some ten times their bytes. OSTree's own limit.
 MAX_METADATA_BYTES = 128 * 2**20
 
-_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
 _FILE_NAME = re.compile(r"([0-9a-f]{62})\.(commit|dirtree|file)")
 _WRITE_ORDER = (ObjectKind.FILE, ObjectKind.TREE, ObjectKind.COMMIT)
 
@@ -67,12 +75,7 @@ class Store:
     """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        max_object_bytes: int = MAX_OBJECT_BYTES,
-        level: int = LEVEL,
-        is_durable: bool = True,
+        self, path: Path, *, max_object_bytes: int = MAX_OBJECT_BYTES, level: int = LEVEL, is_durable: bool = True
     ) -> None:
         self._path = Path(path)
         self._level = level
@@ -301,9 +304,9 @@ class Store:
         removed = 0
         for kind in reversed(_WRITE_ORDER):
             doomed = [self._locate(ObjectName(kind, one)) for one in listing[kind].keys() - kept[kind]]
-            _remove(doomed)
+            remove_files(doomed)
             removed += len(doomed)
-        _remove(list((self._path / "staging").iterdir()))
+        remove_files(list((self._path / "staging").iterdir()))
         return removed
 
     def checkout(self, commit: str, folder: Path) -> None:
@@ -373,15 +376,6 @@ def unpack(packed: bytes, max_bytes: int) -> bytes:
         raise RepositoryError("is not one zstd frame", cause=str(error)) from error
 
 
-def is_ref_name(text: str) -> bool:
-    """Whether `text` can name a ref: words separated by '/', none of them starting with a dot.
-
-    >>> [is_ref_name(text) for text in ("main", "os/x86_64/stable", "", "/main", "a//b", "a/../b", ".tmp")]
-    [True, True, False, False, False, False, False]
-    """
-    return _REF.fullmatch(text) is not None
-
-
 def _read_config(path: Path) -> bytes:
     try:
         return read_bounded(path, 64)
@@ -401,10 +395,3 @@ def _write_file(path: Path, file: FileObject) -> None:
     with path.open("xb") as out:
         out.write(file.content)
         os.fchmod(out.fileno(), 0o755 if file.kind is FileKind.EXECUTABLE else 0o644)
-
-
-def _remove(paths: list[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
-    for folder in {path.parent for path in paths}:
-        sync_directory(folder)

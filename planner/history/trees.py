@@ -17,11 +17,11 @@ from typing import Annotated
 import msgspec
 
 from planner.errors import InputError, raise_collected
-from planner.history.encoding import FileKind, FileObject, encode_file, encode_tree, is_safe_name
+from planner.history.encoding import FileKind, FileObject, encode_file, encode_tree, is_ref_name, is_safe_name
 from planner.history.files import read_bounded
 from planner.history.reading import MAX_DEPTH
 from planner.history.records import LAYERS_KEY, VERSION_KEY, ObjectKind, Tree
-from planner.history.store import MAX_OBJECT_BYTES, Store, is_ref_name
+from planner.history.store import MAX_OBJECT_BYTES, Store
 
 LISTING_NAME = "commits.toml"
 """The file beside the releases' folders that says what their order cannot: refs, dates and layers."""

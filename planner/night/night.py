@@ -214,9 +214,7 @@ class Night:
         with self.workspace.locked():
             before = self.site.repository.read_history()
             known = {commit.version: checksum for checksum, commit in before.commits.items() if commit.version}
-            places = Places(
-                scenario=self._home, downloads=self._downloads, scratch=self.workspace.folder / "importing"
-            )
+            places = Places(scenario=self._home, downloads=self._downloads, scratch=self.workspace.folder / "importing")
             added = import_source(self.scenario, self.site.committer, known, places, self._reporter.say)
             for name in ("history", "objects", "demand", "full_pulls"):
                 self.__dict__.pop(name, None)
@@ -264,9 +262,7 @@ class Night:
                 limits=self.scenario.optimizer_limits(),
             )
             section = self.scenario.solve
-            options = Options(
-                gap=section.gap, time_limit_s=section.time_limit_s, seed=section.seed, clock=self._clock
-            )
+            options = Options(gap=section.gap, time_limit_s=section.time_limit_s, seed=section.seed, clock=self._clock)
             plan = solve(assembly.problem, options)
             self.workspace.write_plan(assembly, plan)
         return plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +22,7 @@ from planner.history.encoding import relative_path
 from planner.history.files import write_atomically
 from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
-from planner.history.records import Repository
+from planner.history.repository import Repository
 from planner.history.store import Store
 from planner.night.sources import Committer, OSTreeCommitter, StoreCommitter
 
@@ -58,7 +58,7 @@ class Site(Protocol):
     def write_summary(self) -> None:
         """Tell clients what the refs are."""
 
-    def serve(self) -> contextmanager[Remote]:
+    def serve(self) -> AbstractContextManager[Remote]:
         """Serve the repository to rehearsal clients for as long as the block runs."""
 
     def make_client(self, remote: Remote, folder: Path, base: str, objects: ObjectSets) -> Client:
@@ -186,9 +186,7 @@ class OSTreeSite:
             timeout_s=_TOOL_TIMEOUT_S,
         )
         if base:
-            run_tool(
-                ["ostree", "pull-local", f"--repo={folder}", str(self.path), base], timeout_s=_TOOL_TIMEOUT_S
-            )
+            run_tool(["ostree", "pull-local", f"--repo={folder}", str(self.path), base], timeout_s=_TOOL_TIMEOUT_S)
         return OSTreeClient(folder, _REMOTE_NAME)
 
 

@@ -82,9 +82,7 @@ class Places:
     scratch: Path
 
 
-def import_source(
-    scenario: Scenario, committer: Committer, known: Mapping[str, str], places: Places, say: Say
-) -> int:
+def import_source(scenario: Scenario, committer: Committer, known: Mapping[str, str], places: Places, say: Say) -> int:
     """Commit what the source has and the repository lacks; how many commits were added.
 
     `known` maps the versions that the repository has to their checksums.
@@ -154,6 +152,8 @@ def _package_layout(source: SourceSection, cache: Path, say: Say) -> LayOut:
 
     def lay_out(section: CommitSection, folder: Path) -> None:
         for pin in section.packages:
+            # A part that brings a package of its layers' replaces it: nothing of the older one stays.
+            shutil.rmtree(folder / _package_path(pin), ignore_errors=True)
             unpack_wheel(wheels[pin], folder / _package_path(pin))
 
     return lay_out
@@ -178,6 +178,7 @@ def _generated_packages(pins: list[str], seed: int) -> LayOut:
 
     def lay_out(section: CommitSection, folder: Path) -> None:
         for pin in section.packages:
+            shutil.rmtree(folder / _package_path(pin), ignore_errors=True)
             _write_files(folder / _package_path(pin), contents[pin])
 
     return lay_out

@@ -1,11 +1,11 @@
 """The work folder of a scenario: the lock, the catalogue, and what each step leaves for the next.
 
-    lock                held by the run that works here
-    catalogue.sqlite    weights, artifacts, failures
-    candidates.json     what was proposed and pruned, with the reasons
-    graph.json          the problem (`deltaplan-graph/1`); names.json says what its rows are
-    plan.json           the plan (`deltaplan-plan/1`)
-    repository/         the embedded store or OSTree repository, unless the scenario names another
+lock                held by the run that works here
+catalogue.sqlite    weights, artifacts, failures
+candidates.json     what was proposed and pruned, with the reasons
+graph.json          the problem (`deltaplan-graph/1`); names.json says what its rows are
+plan.json           the plan (`deltaplan-plan/1`)
+repository/         the embedded store or OSTree repository, unless the scenario names another
 """
 
 from __future__ import annotations

@@ -82,8 +82,7 @@ def _route_row(assembly: Assembly, plan: Plan, index: int, history: History) -> 
 def _policy_row(problem: Problem, name: str, judged: Evaluation) -> PolicyRow:
     clients = float(problem.demands.clients.sum())
     hops = sum(
-        float(problem.demands.clients[index]) * len(route or ())
-        for index, route in enumerate(judged.selection.routes)
+        float(problem.demands.clients[index]) * len(route or ()) for index, route in enumerate(judged.selection.routes)
     )
     return PolicyRow(
         name=name,

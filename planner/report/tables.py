@@ -45,7 +45,7 @@ def route_table(rows: Sequence[RouteRow]) -> Table:
             route,
             str(len(row.route or ())),
             format_bytes(row.wire_bytes),
-            "–" if full is None else format_bytes(full),
+            "-" if full is None else format_bytes(full),
             saved,
         )
     return table
@@ -58,7 +58,7 @@ def policy_table(rows: Sequence[PolicyRow]) -> Table:
     for name in ("deltas", "stored", "server CPU", "sent", "hops", "money", "against plan"):
         table.add_column(name, justify="right")
     for index, row in enumerate(rows):
-        ratio = "" if index == 0 or not rows[0].money else f"{row.money / rows[0].money:.2f}×"
+        ratio = "" if index == 0 or not rows[0].money else f"{row.money / rows[0].money:.2f} x"
         table.add_row(
             row.name,
             str(row.deltas),

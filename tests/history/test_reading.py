@@ -125,6 +125,10 @@ def test_a_zstd_bomb_is_refused_by_what_it_claims(tmp_path: Path) -> None:
             _place(store, name).write_bytes(packed)
         with pytest.raises(RepositoryError, match="is corrupt"):
             small.read_object(name)
+    fits, does_not = (store.write_object(ObjectKind.FILE, b"z" * length) for length in (1000, 1001))
+    assert len(small.read_object(fits)) == 1000
+    with pytest.raises(RepositoryError, match="is corrupt"):
+        small.read_object(does_not)
     with pytest.raises(InputError, match="too large"):
         small.write_object(ObjectKind.FILE, b"y" * 1001)
 
@@ -205,8 +209,9 @@ def test_deep_trees_are_refused_by_whichever_way_they_are_reached(store: Store) 
         lower = _nest(store, empty, MAX_DEPTH // 2)
         upper = _nest(store, lower, MAX_DEPTH // 2 - 1)
         too_high = _nest(store, upper, 1)
-    store.add_commit(lower, committed_at=DAY, ref="a")
     store.add_commit(upper, committed_at=DAY, ref="b")
+    assert len(store.read_history().trees) == MAX_DEPTH
+    store.add_commit(lower, committed_at=DAY, ref="a")
     assert len(store.read_history().trees) == MAX_DEPTH
     store.add_commit(too_high, committed_at=DAY, ref="c")
     with pytest.raises(RepositoryError, match="too deep"):

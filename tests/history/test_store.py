@@ -167,7 +167,7 @@ def test_a_run_that_dies_leaves_what_refs_reach_whole(store: Store, step: int) -
     """Killed before its first, second, ... rename: the old release or the new one is there, and the next run works."""
     first = _commit(store, {"a/x": b"1"})
     if (child := os.fork()) == 0:
-        _die_at_rename(step)
+        _die_at("replace", step)
         _commit(store, {"a/x": b"2"}, parent=first)
         os._exit(0)
     os.waitpid(child, 0)
@@ -179,9 +179,31 @@ def test_a_run_that_dies_leaves_what_refs_reach_whole(store: Store, step: int) -
     assert _names(later.path / "staging") == []
 
 
-def _die_at_rename(step: int) -> None:
-    real, count = Path.replace, itertools.count(1)
-    Path.replace = lambda self, to: os._exit(9) if next(count) == step else real(self, to)  # type: ignore[method-assign]
+def _die_at(call: str, step: int) -> None:
+    real, count = getattr(Path, call), itertools.count(1)
+    setattr(Path, call, lambda *args, **options: os._exit(9) if next(count) == step else real(*args, **options))
+
+
+@pytest.mark.parametrize("step", range(1, 7))
+def test_a_prune_that_dies_leaves_what_refs_reach_whole(store: Store, step: int) -> None:
+    """Killed at each deletion: a parent is there with its tree, or it is the history's end."""
+    first = _commit(store, {"a/x": b"1", "b": b"1"})
+    second = _commit(store, {"a/x": b"2", "b": b"1"}, parent=first)
+    if (child := os.fork()) == 0:
+        _die_at("unlink", step)
+        store.prune(depth=0)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert store.read_history().refs == {"main": second}
+    store.prune(depth=0)
+    assert sum(map(len, store.list_objects().values())) == 5
+
+
+def test_a_ref_written_inside_a_batch_has_its_objects_on_the_disk(store: Store) -> None:
+    """The ref is never ahead of what it needs, not even for the length of a batch."""
+    with store.batch():
+        commit = _commit(store, {"a": b"1"})
+        assert Store.open(store.path).read_history().refs == {"main": commit}
 
 
 @pytest.mark.parametrize("ref", ["", "/a", "a/", "../a", "a/../b", ".a", "a b", "a\n", "a//b"])
@@ -277,3 +299,24 @@ def test_hostile_files_leave_no_checkout(store: Store, tmp_path: Path, body: byt
         store.checkout(commit, tmp_path / "out")
     assert caught.value.path == relative_path(file)
     assert _names(tmp_path) == ["store"]
+
+
+def test_a_store_that_can_be_made_again_is_written_without_waiting_for_the_disk(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same objects; only refs are synced."""
+    synced: list[str] = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (synced.append(str(Path(f"/proc/self/fd/{file}").readlink())), real(file))[1]
+    )
+    scratch = Store(store.path, is_durable=False)
+    commit = _commit(scratch, {"a/b": b"1"})
+    assert len(synced) > 0
+    assert not [path for path in synced if "objects" in path or path.endswith("staging")]
+    scratch_objects = scratch.list_objects()
+    durable = Store.create(store.path.parent / "durable")
+    synced.clear()
+    assert _commit(durable, {"a/b": b"1"}) == commit
+    assert durable.list_objects() == scratch_objects
+    assert sum("objects" in path for path in synced) >= 3
