@@ -2,48 +2,67 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
 import typer
 
-from planner.cli import build, explain, follow, import_, nightly, plan, publish, show, solve, weigh
-from planner.errors import PlannerError
+from planner.errors import PlannerError, SpaceError
 
-app = typer.Typer(
-    name="deltaplan",
-    help="Decides which direct and recursive deltas an update server should build, builds and proves them.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-for name, verb in (
-    ("import", import_.import_),
-    ("weigh", weigh.weigh),
-    ("solve", solve.solve),
-    ("plan", plan.plan),
-    ("explain", explain.explain),
-    ("build", build.build),
-    ("publish", publish.publish),
-    ("follow", follow.follow),
-    ("nightly", nightly.nightly),
-    ("show", show.show),
-):
-    app.command(name)(verb)
+VERBS = {
+    "import": "import_",
+    "weigh": "weigh",
+    "solve": "solve",
+    "plan": "plan",
+    "explain": "explain",
+    "build": "build",
+    "publish": "publish",
+    "follow": "follow",
+    "nightly": "nightly",
+    "show": "show",
+}
+"""Each verb's module in this package; the function in it has the same name."""
 
 _INTERRUPTED = 130
 
 
+def make_app(verbs: Sequence[str] = tuple(VERBS)) -> typer.Typer:
+    """The command with some verbs: loading them all takes a second that `deltaplan solve` need not spend."""
+    app = typer.Typer(
+        name="deltaplan",
+        help="Decides which direct and recursive deltas an update server should build, builds and proves them.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_deltaplan)
+    for verb in verbs:
+        app.command(verb)(getattr(import_module(f"planner.cli.{VERBS[verb]}"), VERBS[verb]))
+    return app
+
+
+def _deltaplan() -> None:
+    """Decides which direct and recursive deltas an update server should build, builds and proves them."""
+
+
 def main() -> None:
     """Run the command; a planned error is one line on stderr and an exit status of its own."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
-        app()
+        make_app([verb] if verb in VERBS else tuple(VERBS))()
     except PlannerError as error:
         text = " ".join(str(error).split("\n"))
         sys.stderr.write(f"deltaplan: {text}\n")
         sys.exit(error.exit_status)
+    except BrokenPipeError:
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.stderr.write(f"deltaplan: the disk is full: {error.filename}\n")
+        sys.exit(SpaceError.exit_status)
     except KeyboardInterrupt:
         sys.stderr.write("deltaplan: interrupted; what was finished is kept\n")
         sys.exit(_INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(0)

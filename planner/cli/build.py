@@ -15,9 +15,9 @@ from planner.cli.context import (
     TerminalReporter,
     WorkersOption,
     WorkOption,
-    open_night,
     run_verb,
 )
+from planner.cli.opening import open_night
 
 
 def build(

@@ -1,11 +1,10 @@
-"""What every verb shares: opening a night, progress on a terminal, JSON for programs, errors in one line."""
+"""What every verb shares: its options, progress on a terminal, JSON for programs."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +13,6 @@ from typing import Annotated, Any, Self
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-from planner.night.night import Night
-from planner.scenario import read_scenario
 
 ScenarioArgument = Annotated[Path, typer.Argument(help="The scenario's TOML file.", show_default=False)]
 WorkOption = Annotated[
@@ -46,7 +42,8 @@ class TerminalReporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._is_live:
+            self._progress.stop()
 
     @property
     def _is_live(self) -> bool:
@@ -55,7 +52,7 @@ class TerminalReporter:
     def say(self, text: str) -> None:
         """One line of news."""
         if not self._is_quiet:
-            self._console.print(text, markup=False, highlight=False)
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def advance(self, step: str, done: int, total: int, note: str) -> None:
         """Move the step's bar, or print a line."""
@@ -65,27 +62,6 @@ class TerminalReporter:
         if step not in self._tasks:
             self._tasks[step] = self._progress.add_task(step, total=total, note="")
         self._progress.update(self._tasks[step], completed=done, total=total, note=note)
-
-
-def open_night(scenario: Path, work: Path | None, workers: int, reporter: TerminalReporter) -> Night:
-    """The night of a scenario file."""
-    read = read_scenario(scenario)
-    home = scenario.resolve().parent
-    return Night(
-        read,
-        (work or home / ".deltaplan" / read.name).resolve(),
-        home=home,
-        workers=workers,
-        reporter=reporter,
-        clock=time.monotonic,
-        downloads=_downloads(),
-    )
-
-
-def _downloads() -> Path:
-    """Where fetched packages are kept between runs."""
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    return Path(cache) / "deltaplan" / "packages"
 
 
 def run_verb(action: Callable[[TerminalReporter], tuple[Any, RenderableType]], *, as_json: bool) -> None:

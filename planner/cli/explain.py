@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from planner.cli.context import JsonOption, ScenarioArgument, TerminalReporter, WorkOption, open_night, run_verb
+from planner.cli.context import JsonOption, ScenarioArgument, TerminalReporter, WorkOption, run_verb
+from planner.cli.opening import open_night
 from planner.errors import InputError
 from planner.history.records import History
 from planner.night.night import Night

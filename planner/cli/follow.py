@@ -10,7 +10,8 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from planner.cli.context import JsonOption, TerminalReporter, WorkOption, open_night, run_verb
+from planner.cli.context import JsonOption, TerminalReporter, WorkOption, run_verb
+from planner.cli.opening import open_night
 from planner.errors import FollowError, InputError
 from planner.follow.follower import Abilities
 from planner.follow.follower import follow as follow_route

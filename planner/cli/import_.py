@@ -13,9 +13,9 @@ from planner.cli.context import (
     ScenarioArgument,
     TerminalReporter,
     WorkOption,
-    open_night,
     run_verb,
 )
+from planner.cli.opening import open_night
 
 
 def import_(scenario: ScenarioArgument, work: WorkOption = None, as_json: JsonOption = False) -> None:

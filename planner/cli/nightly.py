@@ -15,10 +15,10 @@ from planner.cli.context import (
     TerminalReporter,
     WorkersOption,
     WorkOption,
-    open_night,
     run_verb,
 )
 from planner.cli.follow import raise_unverified, rehearsal_view
+from planner.cli.opening import open_night
 from planner.cli.plan import unknown_lines
 from planner.cli.show import plan_document
 from planner.cli.weigh import weighing_view

@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from planner.cli.context import JsonOption, ScenarioArgument, TerminalReporter, WorkOption, open_night, run_verb
+from planner.cli.context import JsonOption, ScenarioArgument, TerminalReporter, WorkOption, run_verb
+from planner.cli.opening import open_night
 from planner.cli.show import plan_document
 from planner.demand.cohorts import Demand
 from planner.report.summary import summarize

@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from planner.cli.context import JsonOption, ScenarioArgument, TerminalReporter, WorkOption, open_night, run_verb
+from planner.cli.context import JsonOption, ScenarioArgument, TerminalReporter, WorkOption, run_verb
+from planner.cli.opening import open_night
 
 
 def publish(scenario: ScenarioArgument, work: WorkOption = None, as_json: JsonOption = False) -> None:

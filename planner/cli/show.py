@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from planner.cli.context import JsonOption, ScenarioArgument, TerminalReporter, WorkOption, open_night, run_verb
+from planner.cli.context import JsonOption, ScenarioArgument, TerminalReporter, WorkOption, run_verb
+from planner.cli.opening import open_night
 from planner.demand.cohorts import Demand
 from planner.report.summary import PlanSummary, summarize
 from planner.report.tables import plan_view

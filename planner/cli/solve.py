@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,16 +9,11 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from planner import graphs
 from planner.cli.context import JsonOption, TerminalReporter, run_verb
-from planner.errors import InputError
-from planner.history.files import read_bounded, write_atomically
-from planner.optimize.interchange import parse_graph, plan_to_dict
+from planner.optimize.interchange import plan_to_dict
 from planner.optimize.plan import Plan
-from planner.optimize.solve import Options
-from planner.optimize.solve import solve as solve_problem
 from planner.units import format_bytes, format_duration
-
-_MAX_GRAPH_BYTES = 4_000_000_000
 
 
 def solve(
@@ -36,23 +29,10 @@ def solve(
     """Choose which candidates of a graph to build, and a route for every demand."""
 
     def action(_: TerminalReporter) -> tuple[Any, RenderableType]:
-        try:
-            problem = parse_graph(read_bounded(graph, _MAX_GRAPH_BYTES))
-        except OSError as error:
-            raise InputError("cannot be read", path=str(graph), reason=error.strerror) from error
-        options = Options(
-            gap=gap,
-            time_limit_s=float("inf") if time_limit_s is None else time_limit_s,
-            seed=seed,
-            clock=time.monotonic,
-        )
-        plan = solve_problem(problem, options)
-        document = plan_to_dict(plan, problem)
-        try:
-            write_atomically(output, (json.dumps(document) + "\n").encode())
-        except OSError as error:
-            raise InputError("cannot be written", path=str(output), reason=error.strerror) from error
-        return document, Text(_line(plan))
+        problem = graphs.read_graph(graph)
+        plan = graphs.solve(problem, gap=gap, time_limit_s=time_limit_s, seed=seed)
+        graphs.write_plan(plan, problem, output)
+        return plan_to_dict(plan, problem), Text(_line(plan))
 
     run_verb(action, as_json=as_json)
 

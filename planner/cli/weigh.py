@@ -15,9 +15,9 @@ from planner.cli.context import (
     TerminalReporter,
     WorkersOption,
     WorkOption,
-    open_night,
     run_verb,
 )
+from planner.cli.opening import open_night
 from planner.night.night import Weighing, weighing_document
 from planner.units import format_bytes, format_duration
 

@@ -1,17 +1,19 @@
 """A reader of GVariant's serialised form, for the types that OSTree writes and any other.
 
-`parse(type, data)` gives plain Python: integers, floats, bool, str, bytes for `ay`, tuples, lists, dicts for
-arrays of dictionary entries, None or the value for a maybe, and the inner value for a variant. Integers are
-little endian, as GVariant's default is; OSTree keeps some of its own big endian inside, see `swap`.
+`parse(type, data)` gives plain Python: integers, floats, bool, str (also for object paths and signatures), bytes
+for `ay`, tuples (also for a dictionary entry on its own), lists, dicts for arrays of dictionary entries, None or the
+value for a maybe, and for a variant the value inside, without its type. Integers are little endian, as GVariant's
+default is; OSTree keeps some of its own big endian inside, see `swap`.
 
-The serialised form has one reading for every input; where the specification gives a default value for data in
-non-normal form, this reader refuses instead, because what it reads is hostile until proven.
+Where the specification gives a default value for data that is not in normal form, this reader refuses instead: what
+it reads is hostile until proven otherwise, and every value has one normal form.
 
 Source: "GVariant Specification 1.0", sections 2.3 to 2.5 and 3.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,43 +23,76 @@ from typing import Any, NoReturn
 MAX_DEPTH = 64
 """Nested containers, variants included; OSTree's own types are five deep. Also bounds Python's recursion."""
 
-_FIXED: dict[str, tuple[int, str]] = {
-    "b": (1, "B"),
-    "y": (1, "B"),
-    "n": (2, "<h"),
-    "q": (2, "<H"),
-    "i": (4, "<i"),
-    "u": (4, "<I"),
-    "x": (8, "<q"),
-    "t": (8, "<Q"),
-    "h": (4, "<i"),
-    "d": (8, "<d"),
+# D-Bus allows 255. A type costs some 500 bytes of memory per character here, and variants bring their own.
+_MAX_TYPE_CHARACTERS = 1024
+
+# Tuples in tuples cost no bytes of data but a Python object each; without a bound, arrays of them would turn a
+# small file into gigabytes. OSTree's own arrays stay below one.
+_MAX_CONTAINERS_PER_BYTE = 8
+
+_NUMBERS = {
+    "b": "<B",
+    "y": "<B",
+    "n": "<h",
+    "q": "<H",
+    "i": "<i",
+    "u": "<I",
+    "x": "<q",
+    "t": "<Q",
+    "h": "<i",
+    "d": "<d",
 }
+_TEXTS = "sog"
+_OFFSET_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+_OBJECT_PATH = re.compile("/|(/[A-Za-z0-9_]+)+")
+_SIGNATURE = re.compile("[bynqiuxtdhsogva(){}]*")
 
 Read = Callable[[bytes, int, int, int], Any]
-"""Reads one value from data[start:end] at a nesting depth."""
+"""Reads the one value that fills data[start:end], at a nesting depth."""
 
 
 class GVariantError(ValueError):
     """The data is not the normal serialised form of its type, or the type string is malformed."""
 
 
-def parse(type_string: str, data: bytes) -> Any:
-    r"""The value that `data` holds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Type:
+    """How to read a type.
+
+    `least_bytes` is what the shortest value takes, `containers` how many tuples and arrays such a value can be made
+    of, and `fixed_bytes` is None where values differ in size.
+    """
+
+    alignment: int
+    fixed_bytes: int | None
+    least_bytes: int
+    containers: int
+    read: Read
+
+
+def parse(type_string: str, data: bytes | memoryview) -> Any:
+    r"""The value that `data` holds, in plain Python.
+
+    Time and memory grow with the data's size; types are compiled once.
 
     >>> parse("(su)", b"hi\0\0\x2a\0\0\0\x03")
     ('hi', 42)
     >>> parse("as", b"i\0can\0\x02\x06")
     ['i', 'can']
+    >>> parse("a{sv}", b"version\0\x31\x2e\x30\0\0s\x08\x0f")
+    {'version': '1.0'}
 
     Raises:
         GVariantError: the data is not in normal form, or the type is no GVariant type.
+
+    Source: GVariant Specification 1.0, section 2.5 and section 3.
     """
-    return _compile(type_string).read(data, 0, len(data), 0)
+    return _compile(type_string).read(bytes(data), 0, len(data), 0)
 
 
 def swap(number: int, size_bytes: int) -> int:
-    """An integer that was stored big endian and read little endian.
+    """An unsigned integer that was stored big endian and read little endian.
 
     >>> hex(swap(0x78563412, 4))
     '0x12345678'
@@ -65,86 +100,101 @@ def swap(number: int, size_bytes: int) -> int:
     return int.from_bytes(number.to_bytes(size_bytes, "little"), "big")
 
 
-@dataclass(frozen=True, slots=True)
-class _Type:
-    """How to read a type: its alignment, its size where that is fixed, and the reader."""
-
-    alignment: int
-    fixed_bytes: int | None
-    read: Read
-
-
 def _refuse(reason: str) -> NoReturn:
     raise GVariantError(reason)
 
 
-@lru_cache(maxsize=1024)
-def _compile(type_string: str) -> _Type:
+# -- from a type string to its reader --------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _compile(text: str) -> _Type:
     """The reader of one complete type."""
-    compiled, rest = _compile_next(type_string, 0)
-    if rest:
-        _refuse(f"is no single GVariant type: {type_string[:80]!r}")
+    if len(text) > _MAX_TYPE_CHARACTERS:
+        _refuse("a type string is too long")
+    compiled, end = _compile_at(text, 0, 0)
+    if end != len(text):
+        _refuse(f"is no single GVariant type: {text[:80]!r}")
     return compiled
 
 
-def _compile_next(text: str, depth: int) -> tuple[_Type, str]:
-    """The reader of the first type in `text`, and the rest of the text."""
-    if not text or depth > MAX_DEPTH:
+def _compile_at(text: str, at: int, depth: int) -> tuple[_Type, int]:
+    """The reader of the type that starts at a place in `text`, and where it ends."""
+    if at >= len(text) or depth > MAX_DEPTH:
         _refuse("a type string ends too early or nests too deep")
-    code, rest = text[0], text[1:]
-    if code in _FIXED:
-        return _fixed(code), rest
-    if code in "sog":
-        return _Type(1, None, _read_string), rest
-    if code == "v":
-        return _Type(8, None, _read_variant), rest
-    if code == "a":
-        is_dict = rest.startswith("{")
-        element, rest = _compile_next(rest, depth + 1)
-        return _array(element, is_bytes=text[1:2] == "y", is_dict=is_dict), rest
+    code, after = text[at], at + 1
+    if code in _LEAVES:
+        return _LEAVES[code], after
     if code == "m":
-        element, rest = _compile_next(rest, depth + 1)
-        return _maybe(element), rest
-    if code in "({":
-        return _compile_members(rest, ")" if code == "(" else "}", depth)
+        element, end = _compile_at(text, after, depth + 1)
+        return _maybe(element), end
+    if code == "a":
+        element, end = _compile_at(text, after, depth + 1)
+        return _array(element, text[after]), end
+    if code == "(":
+        members, end = _compile_members(text, after, depth, ")")
+        return _tuple(members), end
+    if code == "{":
+        members, end = _compile_members(text, after, depth, "}")
+        if len(members) != 2 or text[after] not in _NUMBERS.keys() | set(_TEXTS):
+            _refuse("a dictionary entry is not a basic key and a value")
+        return _tuple(members), end
     _refuse(f"{code!r} is no GVariant type")
 
 
-def _compile_members(text: str, closing: str, depth: int) -> tuple[_Type, str]:
+def _compile_members(text: str, at: int, depth: int, closing: str) -> tuple[tuple[_Type, ...], int]:
     members: list[_Type] = []
-    while not text.startswith(closing):
-        member, text = _compile_next(text, depth + 1)
+    while not text.startswith(closing, at):
+        member, at = _compile_at(text, at, depth + 1)
         members.append(member)
-    if closing == "}" and len(members) != 2:
-        _refuse("a dictionary entry has a key and a value")
-    return _tuple(tuple(members)), text[1:]
+    return tuple(members), at + 1
 
 
-def _fixed(code: str) -> _Type:
-    size_bytes, form = _FIXED[code]
-    unpack = struct.Struct(form).unpack_from
+# -- numbers, text and variants --------------------------------------------------------------------------------------
+
+
+def _number(code: str) -> _Type:
+    form = struct.Struct(_NUMBERS[code])
 
     def read(data: bytes, start: int, end: int, _depth: int) -> Any:
-        if end - start != size_bytes:
+        if end - start != form.size:
             _refuse("a number has the wrong size")
-        (value,) = unpack(data, start)
-        if code == "b" and value > 1:
-            _refuse("a truth value is neither 0 nor 1")
-        return bool(value) if code == "b" else value
+        return form.unpack_from(data, start)[0]
 
-    return _Type(size_bytes, size_bytes, read)
+    def read_truth(data: bytes, start: int, end: int, depth: int) -> bool:
+        value = read(data, start, end, depth)
+        if value > 1:
+            _refuse("a truth value is neither 0 nor 1")
+        return bool(value)
+
+    size = form.size
+    return _Type(
+        alignment=size, fixed_bytes=size, least_bytes=size, containers=0, read=read_truth if code == "b" else read
+    )
 
 
 def _read_string(data: bytes, start: int, end: int, _depth: int) -> str:
-    if end <= start or data[end - 1] != 0:
-        _refuse("a string does not end in NUL")
-    piece = data[start : end - 1]
-    if b"\0" in piece:
-        _refuse("a string has a NUL inside")
+    if data.find(b"\0", start, end) != end - 1 or end <= start:
+        _refuse("a string does not end in its only NUL")
     try:
-        return piece.decode("utf-8")
+        return data[start : end - 1].decode()
     except UnicodeDecodeError:
         _refuse("a string is not UTF-8")
+
+
+def _read_object_path(data: bytes, start: int, end: int, depth: int) -> str:
+    path = _read_string(data, start, end, depth)
+    if not _OBJECT_PATH.fullmatch(path):
+        _refuse("an object path is malformed")
+    return path
+
+
+def _read_signature(data: bytes, start: int, end: int, depth: int) -> str:
+    signature = _read_string(data, start, end, depth)
+    if not _SIGNATURE.fullmatch(signature):
+        _refuse("a signature is malformed")
+    _compile(f"({signature})")
+    return signature
 
 
 def _read_variant(data: bytes, start: int, end: int, depth: int) -> Any:
@@ -152,40 +202,66 @@ def _read_variant(data: bytes, start: int, end: int, depth: int) -> Any:
         _refuse("variants nest too deep")
     # The type follows the value after a NUL, and types have no NUL inside.
     split = data.rfind(b"\0", start, end)
-    if split < 0:
+    if split < 0 or end - split > _MAX_TYPE_CHARACTERS:
         _refuse("a variant has no type")
     try:
         type_string = data[split + 1 : end].decode("ascii")
     except UnicodeDecodeError:
         _refuse("a variant's type is not ASCII")
-    # Alignment counts from the start of the container, which for a variant is a multiple of 8.
-    return _compile(type_string).read(data[start:split], 0, split - start, depth + 1)
+    return _compile(type_string).read(data, start, split, depth + 1)
+
+
+_TEXT_READERS = {"s": _read_string, "o": _read_object_path, "g": _read_signature}
+_LEAVES = {
+    **{code: _number(code) for code in _NUMBERS},
+    **{
+        code: _Type(alignment=1, fixed_bytes=None, least_bytes=1, containers=0, read=_TEXT_READERS[code])
+        for code in _TEXTS
+    },
+    "v": _Type(alignment=8, fixed_bytes=None, least_bytes=2, containers=1, read=_read_variant),
+}
+
+
+# -- containers ------------------------------------------------------------------------------------------------------
 
 
 def _maybe(element: _Type) -> _Type:
+    # A value of variable size is told from nothing by a NUL behind it.
+    ending = 0 if element.fixed_bytes is not None else 1
+
     def read(data: bytes, start: int, end: int, depth: int) -> Any:
         if start == end:
             return None
-        if element.fixed_bytes is not None:
-            return element.read(data, start, end, depth + 1)
-        if data[end - 1] != 0:
+        if ending and data[end - 1] != 0:
             _refuse("a maybe does not end in NUL")
-        return element.read(data, start, end - 1, depth + 1)
+        return element.read(data, start, end - ending, depth + 1)
 
-    return _Type(element.alignment, None, read)
+    return _Type(alignment=element.alignment, fixed_bytes=None, least_bytes=0, containers=element.containers, read=read)
 
 
-def _array(element: _Type, *, is_bytes: bool, is_dict: bool) -> _Type:
-    if is_bytes:
-        return _Type(1, None, lambda data, start, end, _depth: data[start:end])
+def _array(element: _Type, code: str) -> _Type:
+    least_bytes = element.least_bytes + (1 if element.fixed_bytes is None else 0)
+    if element.containers > _MAX_CONTAINERS_PER_BYTE * least_bytes:
+        _refuse("an array's elements nest too deep for what they hold")
+    read_items = _read_framed_items if element.fixed_bytes is None else _read_fixed_items
 
     def read(data: bytes, start: int, end: int, depth: int) -> Any:
         if depth >= MAX_DEPTH:
             _refuse("containers nest too deep")
-        items = list(_read_items(element, data, start, end, depth + 1))
-        return items if not is_dict else _as_dict(items)
+        items = read_items(element, data, start, end, depth + 1)
+        return _as_dict(items) if code == "{" else items
 
-    return _Type(element.alignment, None, read)
+    return _Type(
+        alignment=element.alignment,
+        fixed_bytes=None,
+        least_bytes=0,
+        containers=1,
+        read=_read_bytes if code == "y" else read,
+    )
+
+
+def _read_bytes(data: bytes, start: int, end: int, _depth: int) -> bytes:
+    return data[start:end]
 
 
 def _as_dict(items: list[Any]) -> dict[Any, Any]:
@@ -195,87 +271,131 @@ def _as_dict(items: list[Any]) -> dict[Any, Any]:
     return found
 
 
-def _read_items(element: _Type, data: bytes, start: int, end: int, depth: int) -> list[Any]:
-    size = end - start
-    if size == 0:
-        return []
-    if element.fixed_bytes is not None:
-        step = element.fixed_bytes
-        if size % step:
-            _refuse("an array is not a whole number of elements")
-        return [element.read(data, at, at + step, depth) for at in range(start, end, step)]
-    width = _offset_bytes(size)
-    last_end = _offset(data, end - width, width)
-    if last_end > size or (size - last_end) % width:
-        _refuse("an array's offsets are out of bounds")
-    items, at = [], start
-    for place in range(start + last_end, end, width):
-        begin, stop = _aligned(data, at, element.alignment, start), start + _offset(data, place, width)
-        if not begin <= stop <= start + last_end:
+def _read_fixed_items(element: _Type, data: bytes, start: int, end: int, depth: int) -> list[Any]:
+    step = element.fixed_bytes
+    assert step  # noqa: S101 - the caller chose this function by it
+    if (end - start) % step:
+        _refuse("an array is not a whole number of elements")
+    return [element.read(data, at, at + step, depth) for at in range(start, end, step)]
+
+
+def _read_framed_items(element: _Type, data: bytes, start: int, end: int, depth: int) -> list[Any]:
+    items, at, alignment, read = [], start, element.alignment, element.read
+    ends, body_end = _read_ends(data, start, end)
+    for place in ends:
+        begin = at if alignment == 1 else _aligned(data, at, alignment, start)
+        at = start + place
+        if not begin <= at <= body_end:
             _refuse("an array's offsets are not ascending")
-        items.append(element.read(data, begin, stop, depth))
-        at = stop
+        items.append(read(data, begin, at, depth))
     return items
 
 
+def _read_ends(data: bytes, start: int, end: int) -> tuple[tuple[int, ...], int]:
+    """Where an array's elements end, counted from the array's start; and where the last one ends, in `data`."""
+    array_bytes = end - start
+    if array_bytes == 0:
+        return (), end
+    width = _offset_bytes(array_bytes)
+    table_bytes = array_bytes - _read_offset(data, end - width, width)
+    count = table_bytes // width
+    if count < 1 or table_bytes % width or not _is_narrow(array_bytes - table_bytes, count, width):
+        _refuse("an array's offsets are out of bounds")
+    return struct.unpack_from(f"<{count}{_OFFSET_CODES[width]}", data, end - table_bytes), end - table_bytes
+
+
 def _tuple(members: tuple[_Type, ...]) -> _Type:
+    is_fixed = all(member.fixed_bytes is not None for member in members)
+    return _fixed_tuple(members) if is_fixed else _framed_tuple(members)
+
+
+def _fixed_tuple(members: tuple[_Type, ...]) -> _Type:
+    """A tuple whose members are always in the same places; between them, and at its end, is padding."""
     alignment = max((member.alignment for member in members), default=1)
-    fixed_bytes = _fixed_tuple_bytes(members, alignment)
-    # Every member of variable size but the last is followed, at the tuple's end, by an offset to its own end.
-    is_framed = [member.fixed_bytes is None and place < len(members) - 1 for place, member in enumerate(members)]
+    at, places, gaps = 0, [], []
+    for member in members:
+        begin = _round_up(at, member.alignment)
+        gaps.append((at, begin))
+        at = begin + (member.fixed_bytes or 0)
+        places.append((begin, at, member.read))
+    tuple_bytes = _round_up(at, alignment) or 1  # a tuple of nothing is one zero byte
+    gaps.append((at, tuple_bytes))
+    gaps = [(begin, stop) for begin, stop in gaps if begin < stop]
 
     def read(data: bytes, start: int, end: int, depth: int) -> tuple[Any, ...]:
-        if depth >= MAX_DEPTH:
-            _refuse("containers nest too deep")
-        if fixed_bytes is not None and end - start != fixed_bytes:
-            _refuse("a tuple has the wrong size")
-        if not members:
-            return ()
+        if end - start != tuple_bytes or depth >= MAX_DEPTH:
+            _refuse("a tuple has the wrong size, or nests too deep")
+        for begin, stop in gaps:
+            if any(data[start + begin : start + stop]):
+                _refuse("padding is not zero")
+        return tuple([read(data, start + begin, start + stop, depth + 1) for begin, stop, read in places])
+
+    containers = 1 + sum(member.containers for member in members)
+    return _Type(
+        alignment=alignment, fixed_bytes=tuple_bytes, least_bytes=tuple_bytes, containers=containers, read=read
+    )
+
+
+def _framed_tuple(members: tuple[_Type, ...]) -> _Type:
+    """A tuple with a member of variable size: each such member but the last has its end noted behind the body."""
+    last = len(members) - 1
+    steps = [
+        (member.alignment, member.fixed_bytes, member.fixed_bytes is None and place < last, member.read)
+        for place, member in enumerate(members)
+    ]
+    framed = sum(is_framed for _, _, is_framed, _ in steps)
+
+    def read(data: bytes, start: int, end: int, depth: int) -> tuple[Any, ...]:
         width = _offset_bytes(end - start)
-        frames_end = end
-        body_end = end - width * sum(is_framed)
+        frame, body_end = end, end - framed * width
+        if depth >= MAX_DEPTH or body_end < start or not _is_narrow(body_end - start, framed, width):
+            _refuse("a tuple is too small, or nests too deep")
         values, at = [], start
-        for place, member in enumerate(members):
-            begin = _aligned(data, at, member.alignment, start)
-            if member.fixed_bytes is not None:
-                stop = begin + member.fixed_bytes
-            elif is_framed[place]:
-                frames_end -= width
-                stop = start + _offset(data, frames_end, width) if frames_end >= start else -1
+        for alignment, fixed_bytes, is_framed, read_member in steps:
+            begin = at if alignment == 1 else _aligned(data, at, alignment, start)
+            if fixed_bytes is not None:
+                at = begin + fixed_bytes
+            elif is_framed:
+                frame -= width
+                at = start + _read_offset(data, frame, width)
             else:
-                stop = body_end
-            if not begin <= stop <= body_end:
+                at = body_end
+            if not begin <= at <= body_end:
                 _refuse("a tuple's member is out of bounds")
-            values.append(member.read(data, begin, stop, depth + 1))
-            at = stop
-        if fixed_bytes is None and at != body_end:
+            values.append(read_member(data, begin, at, depth + 1))
+        if at != body_end:
             _refuse("a tuple has bytes to spare")
         return tuple(values)
 
-    return _Type(alignment, fixed_bytes, read)
+    return _Type(
+        alignment=max(member.alignment for member in members),
+        fixed_bytes=None,
+        least_bytes=framed + sum(member.least_bytes for member in members),
+        containers=1 + sum(member.containers for member in members),
+        read=read,
+    )
 
 
-def _fixed_tuple_bytes(members: tuple[_Type, ...], alignment: int) -> int | None:
-    if not members:
-        return 1  # the unit is one zero byte
-    at = 0
-    for member in members:
-        if member.fixed_bytes is None:
-            return None
-        at = -(-at // member.alignment) * member.alignment + member.fixed_bytes
+# -- places ----------------------------------------------------------------------------------------------------------
+
+
+def _round_up(at: int, alignment: int) -> int:
     return -(-at // alignment) * alignment
 
 
 def _aligned(data: bytes, at: int, alignment: int, origin: int) -> int:
-    """The next aligned place; what is skipped must be zero."""
-    place = origin - (-(at - origin) // alignment) * alignment
+    """The next aligned place, counted from the container's start; what is skipped must be zero."""
+    place = origin + _round_up(at - origin, alignment)
     if place != at and any(data[at:place]):
         _refuse("padding is not zero")
     return place
 
 
 def _offset_bytes(container_bytes: int) -> int:
-    """How wide the offsets of a container are."""
+    """How wide the offsets in a container are.
+
+    Source: GVariant Specification 1.0, section 2.4.1, "Framing Offsets".
+    """
     if container_bytes <= 0xFF:
         return 1
     if container_bytes <= 0xFFFF:
@@ -283,5 +403,10 @@ def _offset_bytes(container_bytes: int) -> int:
     return 4 if container_bytes <= 0xFFFFFFFF else 8
 
 
-def _offset(data: bytes, at: int, width: int) -> int:
+def _is_narrow(body_bytes: int, offsets: int, width: int) -> bool:
+    """Whether offsets of half the width would not do: wider ones than needed are a second form of the same value."""
+    return _offset_bytes(body_bytes + offsets * (width // 2)) >= width or width == 1
+
+
+def _read_offset(data: bytes, at: int, width: int) -> int:
     return int.from_bytes(data[at : at + width], "little")

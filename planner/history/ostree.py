@@ -1,7 +1,8 @@
 """OSTree repositories, read directly: modes archive, bare, bare-user and bare-user-only.
 
 Nothing is written and no program is started. Commits, trees and folder attributes are checked against their
-checksums as they are read, files when their content is asked for.
+checksums as they are read, files when their content is asked for. A repository whose objects are partly in another
+one (`core.parent`) is read as if the others were missing.
 
 Source: OSTree manual, "Anatomy of an OSTree repository" and "Repository modes"; libostree, `ostree-repo.c`.
 """
@@ -12,21 +13,25 @@ import configparser
 import os
 import re
 import stat
-import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from planner.errors import InputError, RepositoryError
 from planner.history.files import read_bounded
 from planner.history.ostree_objects import (
     MAX_FILE_BYTES,
+    MAX_HEADER_BYTES,
     MAX_METADATA_BYTES,
     FileHeader,
+    Xattrs,
     check_metadata,
     decode_commit,
     decode_tree,
     decode_user_metadata,
     file_checksum,
+    head_bytes,
+    packed_bytes,
     unpack_file,
     unpacked_bytes,
 )
@@ -35,18 +40,22 @@ from planner.history.records import History, ObjectKind, ObjectName, is_checksum
 
 _ARCHIVE_MODES = ("archive", "archive-z2")
 _MODES = (*_ARCHIVE_MODES, "bare", "bare-user", "bare-user-only")
-_MAX_CONFIG_BYTES = 10_000_000
+_MAX_CONFIG_BYTES = 10**6
+
 _OBJECT = re.compile(r"([0-9a-f]{62})\.(commit|dirtree|dirmeta|filez?)")
-_ZLIB_LEVEL = (
-    9  # what `ostree pull` into an archive repository would write; config `archive.zlib-level` is 6 by default
-)
-_HEADER_READ_BYTES = 4096
+_FOLDER = re.compile("[0-9a-f]{2}")
+
+# As `ostree refs` does: files in refs/ that cannot be part of a ref's name (say `.rsync_info`) are passed over.
+_REF_FRAGMENT = re.compile(r"\w[-._\w]*")
+
+# Enough for every header without large extended attributes, so that most are read at once.
+_FIRST_READ_BYTES = 4096
+
 _USER_METADATA = "user.ostreemeta"
-_LINK_MODE = stat.S_IFLNK | 0o777
 
 
 class OSTreeRepository:
-    """A repository on this machine.
+    """A repository on this machine; a `Repository`.
 
     Args:
         path: its folder.
@@ -60,6 +69,7 @@ class OSTreeRepository:
         self.mode = _read_mode(self._path)
         self._is_archive = self.mode in _ARCHIVE_MODES
         self._form = ObjectFormat(decode_commit=decode_commit, decode_tree=decode_tree, locate=self._locate)
+        self._projected_bytes: dict[ObjectName, int] = {}
 
     @property
     def path(self) -> Path:
@@ -67,101 +77,147 @@ class OSTreeRepository:
         return self._path
 
     def read_history(self) -> History:
-        """Every commit that a ref reaches through parents, with its trees; see `Repository.read_history`.
+        """Every commit that a ref reaches through parents, with its trees; files are only looked for, not opened.
 
         A parent that is absent is the end of a shallow history. Commits that are marked partial are reported as
-        `History.incomplete`.
+        `History.incomplete`; a ref to one is left out. Memory is shared: a tree that many commits reach is read once.
+
+        Raises:
+            RepositoryError: an object is missing or corrupt, a name in a tree is hostile, or a ref cannot be read; the
+                error names the object and the commit or path that needs it.
         """
-        partial = {
-            path.name.removesuffix(".commitpartial"): "the commit is partial: some of its objects were never pulled"
-            for path in sorted((self._path / "state").glob("*.commitpartial"))
-        }
         reader = HistoryReader(self.read_object, self._list_objects(), self._form)
-        return reader.read(self.read_refs(), incomplete=partial)
+        return reader.read(self.read_refs(), incomplete=self._read_partial())
 
     def read_refs(self) -> dict[str, str]:
-        """The commit of each ref: local ones by name, remote ones as `remote:name`.
+        """The commit of each ref, by name: `name` for local ones, `remote:name` or `collection:name` for others.
 
         Raises:
             RepositoryError: a ref holds something else than a checksum, or leads out of the repository.
         """
-        refs = dict(self._refs_below(self._path / "refs" / "heads"))
+        refs = dict(self._walk_refs("heads"))
         for folder in ("remotes", "mirrors"):
-            root = self._path / "refs" / folder
-            for owner in sorted(root.iterdir()) if root.is_dir() else ():
-                refs.update((f"{owner.name}:{name}", commit) for name, commit in self._refs_below(owner))
-        return refs
-
-    def _refs_below(self, folder: Path) -> Iterator[tuple[str, str]]:
-        inside = (self._path / "refs").resolve()
-        for path in sorted(folder.rglob("*")):
-            name = str(path.relative_to(folder))
-            if not path.resolve().is_relative_to(inside):
-                raise RepositoryError("leads out of the repository", path=f"refs/{path.relative_to(inside.parent)}")
-            if path.is_dir():
-                continue
-            try:
-                commit = read_bounded(path, 80).decode("ascii").strip()
-            except (OSError, InputError, UnicodeDecodeError) as error:
-                raise RepositoryError("cannot be read", path=f"refs/{name}", reason=str(error)) from error
-            if not is_checksum(commit):
-                raise RepositoryError("does not hold a commit's checksum", path=f"refs/{name}", got=commit)
-            yield name, commit
+            for path, commit in self._walk_refs(folder):
+                owner, _, name = path.partition("/")
+                refs[f"{owner}:{name}"] = commit
+        return dict(sorted(refs.items()))
 
     def read_object(self, name: ObjectName, *, needed_by: str = "") -> bytes:
-        """A commit's, tree's or attributes' bytes; a file's content, or a link's target. All are checked.
+        """A commit's, tree's or attributes' bytes; a file's content, or a link's target in UTF-8. All are checked.
+
+        A file's checksum also covers owner, mode and extended attributes. Mode bare-user-only does not keep them:
+        there a file that was pulled from elsewhere and had any cannot be checked, and is refused as corrupt,
+        as `ostree fsck` does.
 
         Raises:
             RepositoryError: it is missing or corrupt; `needed_by` is named.
         """
-        try:
+        where = self._locate(name)
+        with _named_errors(where, needed_by):
             if name.kind is not ObjectKind.FILE:
-                data = read_bounded(self._path / self._locate(name), MAX_METADATA_BYTES)
-                check_metadata(name, data, self._locate(name))
+                data = read_bounded(self._path / where, MAX_METADATA_BYTES)
+                check_metadata(name, data, where)
                 return data
-            header, content = self._read_file(name)
-        except FileNotFoundError:
-            raise RepositoryError("is missing", path=self._locate(name), **_need(needed_by)) from None
-        except (OSError, InputError) as error:
-            raise RepositoryError("cannot be read", path=self._locate(name), reason=str(error)) from error
-        except RepositoryError as error:
-            raise RepositoryError(error.message, path=error.path, **error.facts, **_need(needed_by)) from error
-        if file_checksum(header, content) != name.checksum:
-            raise RepositoryError("is corrupt: its content does not have its checksum", path=self._locate(name))
-        return header.link_target.encode() if stat.S_ISLNK(header.mode) else content
+            header, content = self._read_file(where)
+            if file_checksum(header, content) != name.checksum:
+                raise RepositoryError("is corrupt: its content and attributes do not have its checksum", path=where)
+            return header.link_target.encode() if header.is_link else content
 
     def object_bytes(self, name: ObjectName) -> int:
-        """The size of an object's content, without reading it.
+        """The size of what `read_object` gives, from the object's header or inode, unchecked.
 
         Raises:
             RepositoryError: it is missing or malformed.
         """
-        path = self._path / self._locate(name)
-        try:
-            if name.kind is not ObjectKind.FILE or not self._is_archive:
-                return path.lstat().st_size
-            with path.open("rb") as file:
-                return unpacked_bytes(file.read(_HEADER_READ_BYTES), self._locate(name))
-        except FileNotFoundError:
-            raise RepositoryError("is missing", path=self._locate(name)) from None
+        where = self._locate(name)
+        path = self._path / where
+        with _named_errors(where):
+            if name.kind is ObjectKind.FILE and self._is_archive:
+                return unpacked_bytes(_read_head(path), where)
+            if name.kind is ObjectKind.FILE and self.mode == "bare-user":
+                _, _, mode, _ = _read_user_metadata(path, where)
+                if stat.S_ISLNK(mode):
+                    return len(_link_in_file(read_bounded(path, MAX_HEADER_BYTES)))
+            return path.lstat().st_size
 
     def loose_bytes(self, name: ObjectName) -> int:
         """What a client downloads to get this one object without a delta.
 
-        Measured in an archive repository. Others are not served: there it is projected, by compressing the file
-        as an archive repository would hold it.
+        Measured in an archive repository. Repositories of the other modes are not served over HTTP: there a file's
+        number is projected, by compressing it (once) as an archive repository with default settings would.
 
         Raises:
-            RepositoryError: it is missing.
+            RepositoryError: it is missing; where it has to be compressed, also: it is corrupt.
         """
-        if self._is_archive or name.kind is not ObjectKind.FILE:
-            try:
-                return (self._path / self._locate(name)).stat().st_size
-            except FileNotFoundError:
-                raise RepositoryError("is missing", path=self._locate(name)) from None
-        return len(zlib.compress(self.read_object(name), _ZLIB_LEVEL))
+        where = self._locate(name)
+        with _named_errors(where):
+            if self._is_archive or name.kind is not ObjectKind.FILE:
+                return (self._path / where).lstat().st_size
+            if name not in self._projected_bytes:
+                self._projected_bytes[name] = packed_bytes(*self._read_file(where))
+            return self._projected_bytes[name]
 
-    # -- where and how -----------------------------------------------------------------------------------------
+    # -- refs and listings -------------------------------------------------------------------------------------
+
+    def _walk_refs(self, folder: str) -> Iterator[tuple[str, str]]:
+        """The refs below refs/`folder`; symbolic links to folders are not followed."""
+        waiting = [f"refs/{folder}"]
+        while waiting:
+            parent = waiting.pop()
+            for entry in self._list_folder(parent):
+                where = f"{parent}/{entry.name}"
+                if not _REF_FRAGMENT.fullmatch(entry.name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(where)
+                else:
+                    yield where.removeprefix(f"refs/{folder}/"), self._read_ref(where)
+
+    def _list_folder(self, where: str) -> list[os.DirEntry[str]]:
+        """The entries of a folder, none if it is absent; one that a link puts elsewhere is refused."""
+        with _named_errors(where):
+            if (self._path / where).is_symlink():
+                raise RepositoryError("leads out of the repository", path=where)
+            try:
+                with os.scandir(self._path / where) as entries:
+                    return sorted(entries, key=lambda entry: entry.name)
+            except FileNotFoundError:
+                return []
+
+    def _read_ref(self, where: str) -> str:
+        path = self._path / where
+        with _named_errors(where):
+            # An alias is a link to another ref.
+            if not path.resolve().is_relative_to((self._path / "refs").resolve()):
+                raise RepositoryError("leads out of the repository", path=where)
+            commit = read_bounded(path, 80).decode("ascii").strip()
+        if not is_checksum(commit):
+            raise RepositoryError("does not hold a commit's checksum", path=where, got=commit)
+        return commit
+
+    def _read_partial(self) -> dict[str, str]:
+        """The commits that a pull left incomplete, each with the reason."""
+        stems = (name.partition(".commitpartial") for name in (entry.name for entry in self._list_folder("state")))
+        return {
+            checksum: "the commit is partial: some of its objects were never pulled"
+            for checksum, ending, rest in stems
+            if ending and not rest and is_checksum(checksum)
+        }
+
+    def _list_objects(self) -> Listing:
+        """The checksums that are here, by kind: one listing instead of a look at every file."""
+        kinds = {"filez" if self._is_archive else "file": ObjectKind.FILE}
+        kinds |= {kind.value: kind for kind in (ObjectKind.COMMIT, ObjectKind.TREE, ObjectKind.META)}
+        listing: Listing = {kind: {} for kind in ObjectKind}
+        for folder in self._list_folder("objects"):
+            for entry in self._list_folder(f"objects/{folder.name}") if _FOLDER.fullmatch(folder.name) else ():
+                found = _OBJECT.fullmatch(entry.name)
+                if found and found[2] in kinds:
+                    checksum = folder.name + found[1]
+                    listing[kinds[found[2]]][checksum] = checksum
+        return listing
+
+    # -- files -------------------------------------------------------------------------------------------------
 
     def _locate(self, name: ObjectName) -> str:
         if not is_checksum(name.checksum):
@@ -169,58 +225,78 @@ class OSTreeRepository:
         ending = "filez" if name.kind is ObjectKind.FILE and self._is_archive else name.kind.value
         return f"objects/{name.checksum[:2]}/{name.checksum[2:]}.{ending}"
 
-    def _list_objects(self) -> Listing:
-        """The checksums that are here, by kind: one listing instead of a look at every file."""
-        listing: Listing = {kind: {} for kind in ObjectKind}
-        file_ending = "filez" if self._is_archive else "file"
-        kinds = {"commit": ObjectKind.COMMIT, "dirtree": ObjectKind.TREE, "dirmeta": ObjectKind.META}
-        kinds[file_ending] = ObjectKind.FILE
-        for folder in sorted((self._path / "objects").iterdir()):
-            for entry in os.listdir(folder) if folder.is_dir() else ():  # noqa: PTH208 - 10^5 Paths would take longest
-                found = _OBJECT.fullmatch(entry)
-                if found and found[2] in kinds:
-                    checksum = folder.name + found[1]
-                    listing[kinds[found[2]]][checksum] = checksum
-        return listing
-
-    def _read_file(self, name: ObjectName) -> tuple[FileHeader, bytes]:
-        where = self._locate(name)
+    def _read_file(self, where: str) -> tuple[FileHeader, bytes]:
         path = self._path / where
         if self._is_archive:
-            return unpack_file(read_bounded(path, MAX_FILE_BYTES), where)
+            return unpack_file(read_bounded(path, MAX_FILE_BYTES + MAX_HEADER_BYTES), where)
+        if self.mode == "bare-user":
+            return _read_user_file(path, where)
         status = path.lstat()
         is_link = stat.S_ISLNK(status.st_mode)
+        target = os.readlink(os.fsencode(path)).decode() if is_link else ""  # as bytes: a Path drops "./" and "//"
         content = b"" if is_link else read_bounded(path, MAX_FILE_BYTES)
-        target = str(path.readlink()) if is_link else ""
-        uid, gid, mode = status.st_uid, status.st_gid, status.st_mode
-        xattrs = _read_xattrs(path) if self.mode == "bare" else ()
-        if self.mode == "bare-user":
-            uid, gid, mode, xattrs = decode_user_metadata(os.getxattr(path, _USER_METADATA), where)
-            if stat.S_ISLNK(mode):
-                # A link is kept as a file that holds its target: links cannot carry user attributes.
-                target, content = content.decode("utf-8", "surrogateescape").rstrip("\0"), b""
-        elif self.mode == "bare-user-only":
-            uid, gid, mode = 0, 0, _LINK_MODE if is_link else stat.S_IFREG | stat.S_IMODE(status.st_mode)
-        return FileHeader(uid=uid, gid=gid, mode=mode, link_target=target, xattrs=xattrs), content
+        if self.mode == "bare":
+            owner, xattrs = (status.st_uid, status.st_gid), _read_xattrs(path)
+        else:
+            owner, xattrs = (0, 0), ()
+        header = FileHeader(uid=owner[0], gid=owner[1], mode=status.st_mode, link_target=target, xattrs=xattrs)
+        return header, content
 
 
-def _need(needed_by: str) -> dict[str, str]:
-    return {"needed_by": needed_by} if needed_by else {}
+@contextmanager
+def _named_errors(where: str, needed_by: str = "") -> Iterator[None]:
+    """Inside, every way in which reading can fail is raised as `RepositoryError` with the place and who needs it."""
+    need = {"needed_by": needed_by} if needed_by else {}
+    try:
+        yield
+    except FileNotFoundError:
+        raise RepositoryError("is missing", path=where, **need) from None
+    except (OSError, InputError, UnicodeDecodeError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise RepositoryError("cannot be read", path=where, **need, reason=str(error)) from error
+    except RepositoryError as error:
+        error.facts |= need
+        raise
 
 
-def _read_xattrs(path: Path) -> tuple[tuple[bytes, bytes], ...]:
-    names = sorted(os.listxattr(path, follow_symlinks=False), key=os.fsencode)
-    return tuple((os.fsencode(name) + b"\0", os.getxattr(path, name, follow_symlinks=False)) for name in names)
+def _read_user_file(path: Path, where: str) -> tuple[FileHeader, bytes]:
+    """A file of mode bare-user; a link is a file that holds its target, as links take no user attributes."""
+    content = read_bounded(path, MAX_FILE_BYTES)
+    uid, gid, mode, xattrs = _read_user_metadata(path, where)
+    is_link = stat.S_ISLNK(mode)
+    target = _link_in_file(content).decode() if is_link else ""
+    return FileHeader(uid=uid, gid=gid, mode=mode, link_target=target, xattrs=xattrs), b"" if is_link else content
+
+
+def _read_user_metadata(path: Path, where: str) -> tuple[int, int, int, Xattrs]:
+    return decode_user_metadata(os.getxattr(path, _USER_METADATA, follow_symlinks=False), where)
+
+
+def _link_in_file(content: bytes) -> bytes:
+    return content.partition(b"\0")[0]
+
+
+def _read_xattrs(path: Path) -> Xattrs:
+    names = sorted(map(os.fsencode, os.listxattr(path, follow_symlinks=False)))
+    return tuple((name + b"\0", os.getxattr(path, name, follow_symlinks=False)) for name in names)
+
+
+def _read_head(path: Path) -> bytes:
+    """The start of a `.filez` object: all of its header, unless that is impossibly long."""
+    with path.open("rb") as file:
+        head = file.read(_FIRST_READ_BYTES)
+        return head + file.read(min(max(0, head_bytes(head) - len(head)), MAX_HEADER_BYTES))
 
 
 def _read_mode(path: Path) -> str:
+    config = configparser.RawConfigParser(strict=False, delimiters=("=",), comment_prefixes=("#",))
     try:
-        text = read_bounded(path / "config", _MAX_CONFIG_BYTES).decode("utf-8")
-        config = configparser.RawConfigParser(strict=False, interpolation=None)
-        config.read_string(text)
-        mode = config.get("core", "mode", fallback="bare")
+        config.read_string(read_bounded(path / "config", _MAX_CONFIG_BYTES).decode())
     except (OSError, InputError, UnicodeDecodeError, configparser.Error) as error:
         raise RepositoryError("is no OSTree repository", path=str(path), reason=str(error)) from error
+    version = config.get("core", "repo_version", fallback="")
+    if version != "1":
+        raise RepositoryError("is no OSTree repository of version 1", path=str(path), got=version)
+    mode = config.get("core", "mode", fallback="bare")
     if mode not in _MODES:
         raise RepositoryError("is an OSTree repository of an unknown mode", path=str(path), got=mode, known=_MODES)
     return mode

@@ -21,43 +21,61 @@ from planner.history.records import Commit, ObjectKind, ObjectName, Tree
 COMMIT_TYPE = "(a{sv}aya(say)sstayay)"
 DIRTREE_TYPE = "(a(say)a(sayay))"
 DIRMETA_TYPE = "(uuua(ayay))"
-FILE_HEADER_TYPE = "(uuuusa(ayay))"
 ZLIB_HEADER_TYPE = "(tuuuusa(ayay))"
 
 MAX_METADATA_BYTES = 128 * 2**20
 """OSTree's own limit for commits and trees (OSTREE_MAX_METADATA_SIZE)."""
 
-MAX_FILE_BYTES = 4 * 2**30
+MAX_FILE_BYTES = 4 * 10**9
 """Larger files are not read: one object's content is held in memory."""
 
-_HEADER_PREFIX_BYTES = 8
-_MAX_HEADER_BYTES = 2**20  # a symlink's target and extended attributes; Linux keeps both below 64 KiB each
+MAX_HEADER_BYTES = 10**6
+"""The most that comes before a file's content: its owner, its link target and its extended attributes. Linux keeps
+the last two below 64 KiB each; a larger claim is hostile."""
+
+# The length of the header, big endian, and as many zero bytes, so that the header starts at a multiple of 8.
+_PREFIX_BYTES = 8
 _CHECKSUM_BYTES = 32
-_BITS_OF_FORMAT = stat.S_IFMT(0xFFFF)
+
+# What an archive repository compresses with unless its config says otherwise
+# (`archive.zlib-level` in `man ostree.repo-config`).
+_ZLIB_LEVEL = 6
+
+Xattrs = tuple[tuple[bytes, bytes], ...]
+"""Extended attributes by name; a name ends in NUL. The order is part of a file's checksum."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileHeader:
-    """What OSTree keeps about a file besides its content."""
+    """What OSTree keeps about a file besides its content; `link_target` is empty unless it is a link."""
 
     uid: int
     gid: int
     mode: int
-    link_target: str
-    xattrs: tuple[tuple[bytes, bytes], ...]
+    link_target: str = ""
+    xattrs: Xattrs = ()
+
+    @property
+    def is_link(self) -> bool:
+        """Whether the file is a symbolic link."""
+        return stat.S_ISLNK(self.mode)
+
+
+# -- commits and folders ---------------------------------------------------------------------------------------------
 
 
 def decode_commit(data: bytes, checksum: str, *, where: str = "") -> Commit:
-    """A commit object.
+    """The commit that an object describes; its date is in UTC.
 
     Raises:
         RepositoryError: the bytes are no commit; `where` is named.
     """
     metadata, parent, _, subject, _, timestamp, tree, tree_meta = _parse(COMMIT_TYPE, data, where)
+    seconds = swap(timestamp, 8)
     try:
-        committed_at = datetime.fromtimestamp(swap(timestamp, 8), tz=UTC)
+        committed_at = datetime.fromtimestamp(seconds, tz=UTC)
     except (OverflowError, ValueError, OSError) as error:
-        raise RepositoryError("has an impossible date", path=where, got=swap(timestamp, 8)) from error
+        raise RepositoryError("has an impossible date", path=where, got=seconds) from error
     return Commit(
         checksum=checksum,
         parent=_checksum(parent, where) if parent else None,
@@ -70,7 +88,7 @@ def decode_commit(data: bytes, checksum: str, *, where: str = "") -> Commit:
 
 
 def decode_tree(data: bytes, *, where: str = "") -> Tree:
-    """A dirtree object; whether its names are safe is the reader's to check.
+    """The folder that a dirtree object describes; whether its names are safe is the reader's to check.
 
     Raises:
         RepositoryError: the bytes are no dirtree, or a name is there twice.
@@ -98,50 +116,62 @@ def check_metadata(name: ObjectName, data: bytes, where: str) -> None:
         _parse(DIRMETA_TYPE, data, where)
 
 
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
 def unpack_file(data: bytes, where: str) -> tuple[FileHeader, bytes]:
-    """A `.filez` object: the file's header and content (nothing for a link).
+    """The header and the content (nothing for a link) of a `.filez` object.
+
+    Never more is decompressed than the header claims, and one byte.
 
     Raises:
-        RepositoryError: it is malformed, or holds more or less than it says.
+        RepositoryError: it is malformed, of a kind that OSTree does not keep, or holds more or less than it says.
     """
-    size, header, rest = _split_header(data, where)
-    if size > MAX_FILE_BYTES:
-        raise RepositoryError("is too large", path=where, claimed_bytes=size, max_bytes=MAX_FILE_BYTES)
-    if not stat.S_ISREG(header.mode):
+    content_bytes, header, packed = _split_header(data, where)
+    if header.is_link:
         return header, b""
+    if content_bytes > MAX_FILE_BYTES:
+        raise RepositoryError("is too large", path=where, claimed_bytes=content_bytes, max_bytes=MAX_FILE_BYTES)
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        content = inflate.decompress(rest, size + 1)
+        content = inflate.decompress(packed, content_bytes + 1)
     except zlib.error as error:
         raise RepositoryError("is corrupt", path=where, reason=str(error)) from error
-    if len(content) != size:
-        raise RepositoryError("is corrupt: it has another size than it says", path=where, claimed_bytes=size)
+    if len(content) != content_bytes or not inflate.eof:
+        raise RepositoryError("is corrupt: it has another size than it says", path=where, claimed_bytes=content_bytes)
     return header, content
 
 
-def unpacked_bytes(data: bytes, where: str) -> int:
-    """The content's size that the first bytes of a `.filez` object tell."""
-    return _split_header(data, where)[0]
+def unpacked_bytes(head: bytes, where: str) -> int:
+    """The size of the content, or of a link's target, that the start of a `.filez` object tells.
+
+    Raises:
+        RepositoryError: it is malformed, or the header is longer than `head`.
+    """
+    content_bytes, header, _ = _split_header(head, where)
+    return len(header.link_target.encode()) if header.is_link else content_bytes
 
 
-def _split_header(data: bytes, where: str) -> tuple[int, FileHeader, bytes]:
-    header_bytes = int.from_bytes(data[:4], "big")
-    if header_bytes > min(_MAX_HEADER_BYTES, len(data) - _HEADER_PREFIX_BYTES):
-        raise RepositoryError("is corrupt: it is cut off in its header", path=where)
-    end = _HEADER_PREFIX_BYTES + header_bytes
-    size, uid, gid, mode, _, target, xattrs = _parse(ZLIB_HEADER_TYPE, data[_HEADER_PREFIX_BYTES:end], where)
-    header = FileHeader(
-        uid=swap(uid, 4),
-        gid=swap(gid, 4),
-        mode=swap(mode, 4),
-        link_target=target,
-        xattrs=tuple(xattrs),
-    )
-    return swap(size, 8), header, data[end:]
+def head_bytes(prefix: bytes) -> int:
+    """How many bytes come before the packed content, from the first four of a `.filez` object."""
+    return _PREFIX_BYTES + int.from_bytes(prefix[:4], "big")
 
 
-def decode_user_metadata(data: bytes, where: str) -> tuple[int, int, int, tuple[tuple[bytes, bytes], ...]]:
-    """The owner, group, mode and extended attributes that bare-user repositories keep in `user.ostreemeta`."""
+def packed_bytes(header: FileHeader, content: bytes) -> int:
+    """The size of the `.filez` object that an archive repository would keep for this file."""
+    before = _PREFIX_BYTES + len(_serialise_header(header, numbers=b"\0" * 8))
+    if header.is_link:
+        return before
+    deflate = zlib.compressobj(_ZLIB_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return before + len(deflate.compress(content)) + len(deflate.flush())
+
+
+def decode_user_metadata(data: bytes, where: str) -> tuple[int, int, int, Xattrs]:
+    """The owner, group, mode and extended attributes that bare-user repositories keep in `user.ostreemeta`.
+
+    Raises:
+        RepositoryError: it is malformed.
+    """
     uid, gid, mode, xattrs = _parse(DIRMETA_TYPE, data, where)
     return swap(uid, 4), swap(gid, 4), swap(mode, 4), tuple(xattrs)
 
@@ -157,30 +187,43 @@ def file_checksum(header: FileHeader, content: bytes) -> str:
     return digest.hexdigest()
 
 
-def _serialise_header(header: FileHeader) -> bytes:
-    """The `(uuuusa(ayay))` of a file; only the string's end needs an offset in the outer tuple."""
-    fixed = b"".join(number.to_bytes(4, "big") for number in (header.uid, header.gid, header.mode, 0))
-    target = header.link_target.encode() + b"\0"
-    pairs = [_frame([name, value], ends=1) for name, value in header.xattrs]
-    body = fixed + target
-    return _with_offsets(body + _frame(pairs, ends=len(pairs)), [len(body)])
+def _split_header(data: bytes, where: str) -> tuple[int, FileHeader, bytes]:
+    end = head_bytes(data)
+    if end > min(MAX_HEADER_BYTES, len(data)) or any(data[4:_PREFIX_BYTES]):
+        raise RepositoryError("is corrupt: its header is cut off", path=where)
+    fields = _parse(ZLIB_HEADER_TYPE, data[_PREFIX_BYTES:end], where)
+    content_bytes, uid, gid, mode, _, target, xattrs = fields
+    header = FileHeader(
+        uid=swap(uid, 4), gid=swap(gid, 4), mode=swap(mode, 4), link_target=target, xattrs=tuple(xattrs)
+    )
+    if not (stat.S_ISREG(header.mode) or header.is_link):
+        raise RepositoryError("is neither a regular file nor a link", path=where, mode=oct(header.mode))
+    return swap(content_bytes, 8), header, data[end:]
 
 
-def _frame(pieces: list[bytes], *, ends: int) -> bytes:
-    """Pieces one after another, then the ends of the first `ends` of them (as an array, or a tuple of two)."""
-    places, at = [], 0
-    for piece in pieces:
-        at += len(piece)
-        places.append(at)
-    return _with_offsets(b"".join(pieces), places[:ends])
+# -- writing a header, for its checksum ------------------------------------------------------------------------------
 
 
-def _with_offsets(body: bytes, places: list[int]) -> bytes:
-    for width in (1, 2, 4, 8):
-        total = len(body) + width * len(places)
-        if total < 256**width:
-            return body + b"".join(place.to_bytes(width, "little") for place in places)
-    raise AssertionError("8 bytes hold every size")
+def _serialise_header(header: FileHeader, numbers: bytes = b"") -> bytes:
+    """The `(uuuusa(ayay))` of a file, or with 8 bytes of size as `numbers` the `(tuuuusa(ayay))` of an archive."""
+    owner = b"".join(number.to_bytes(4, "big") for number in (header.uid, header.gid, header.mode, 0))
+    body = numbers + owner + header.link_target.encode() + b"\0"
+    pairs = [_with_offsets(name + value, [len(name)]) for name, value in header.xattrs]
+    return _with_offsets(body + _serialise_array(pairs), [len(body)])
+
+
+def _serialise_array(items: list[bytes]) -> bytes:
+    ends, at = [], 0
+    for item in items:
+        at += len(item)
+        ends.append(at)
+    return _with_offsets(b"".join(items), ends)
+
+
+def _with_offsets(body: bytes, ends: list[int]) -> bytes:
+    """A container's body and its framing offsets, in the narrowest width that can hold the container's size."""
+    width = next(width for width in (1, 2, 4, 8) if len(body) + width * len(ends) < 256**width)
+    return body + b"".join(end.to_bytes(width, "little") for end in ends)
 
 
 def _parse(type_string: str, data: bytes, where: str) -> Any:

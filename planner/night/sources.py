@@ -14,6 +14,7 @@ from typing import Protocol
 from planner.build.tools import run_tool
 from planner.errors import InputError, ToolError
 from planner.history.generator import generate_releases
+from planner.history.files import full_disk_as_error
 from planner.history.packages import fetch_packages, unpack_wheel
 from planner.history.records import LAYERS_KEY, VERSION_KEY
 from planner.history.store import Store
@@ -184,6 +185,12 @@ def _generated_packages(pins: list[str], seed: int) -> LayOut:
     return lay_out
 
 
+def _copy(source: str, place: str) -> None:
+    """Copy a file and its mode. `shutil.copytree` collects what is an OSError; a full disk is none here, and ends it."""
+    with full_disk_as_error(Path(place)):
+        shutil.copy(source, place, follow_symlinks=False)
+
+
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         path = folder / name
@@ -201,7 +208,7 @@ def _tree_sections(source: SourceSection, root: Path) -> tuple[tuple[CommitSecti
     def lay_out(section: CommitSection, folder: Path) -> None:
         if not (root / section.name).is_dir():
             raise InputError("has no folder of this name", path="source.path", got=section.name)
-        shutil.copytree(root / section.name, folder, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(root / section.name, folder, symlinks=True, dirs_exist_ok=True, copy_function=_copy)
 
     return sections, lay_out
 

@@ -1,0 +1,14 @@
+"""Opening a scenario's night for a verb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from planner.cli.context import TerminalReporter
+from planner.night.night import Night
+from planner.night.opening import open_night as open_scenario
+
+
+def open_night(scenario: Path, work: Path | None, workers: int, reporter: TerminalReporter) -> Night:
+    """The night of a scenario file, reporting to the terminal."""
+    return open_scenario(scenario, work=work, workers=workers, reporter=reporter)
