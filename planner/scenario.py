@@ -24,7 +24,7 @@ FORMAT = "deltaplan-scenario/1"
 _MAX_SCENARIO_BYTES = 10_000_000
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
-Amount = Annotated[float, msgspec.Meta(ge=0)]
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e18)]  # finite: no price and no limit is that large
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$")]
 
 

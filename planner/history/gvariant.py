@@ -42,7 +42,7 @@ _NUMBERS = {
     "h": "<i",
     "d": "<d",
 }
-_TEXTS = "sog"
+_BASIC = {*_NUMBERS, "s", "o", "g"}
 _OFFSET_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 _OBJECT_PATH = re.compile("/|(/[A-Za-z0-9_]+)+")
@@ -56,7 +56,7 @@ class GVariantError(ValueError):
     """The data is not the normal serialised form of its type, or the type string is malformed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Type:
     """How to read a type.
 
@@ -136,7 +136,7 @@ def _compile_at(text: str, at: int, depth: int) -> tuple[_Type, int]:
         return _tuple(members), end
     if code == "{":
         members, end = _compile_members(text, after, depth, "}")
-        if len(members) != 2 or text[after] not in _NUMBERS.keys() | set(_TEXTS):
+        if len(members) != 2 or text[after] not in _BASIC:
             _refuse("a dictionary entry is not a basic key and a value")
         return _tuple(members), end
     _refuse(f"{code!r} is no GVariant type")
@@ -167,10 +167,7 @@ def _number(code: str) -> _Type:
             _refuse("a truth value is neither 0 nor 1")
         return bool(value)
 
-    size = form.size
-    return _Type(
-        alignment=size, fixed_bytes=size, least_bytes=size, containers=0, read=read_truth if code == "b" else read
-    )
+    return _Type(form.size, form.size, form.size, 0, read_truth if code == "b" else read)
 
 
 def _read_string(data: bytes, start: int, end: int, _depth: int) -> str:
@@ -211,15 +208,14 @@ def _read_variant(data: bytes, start: int, end: int, depth: int) -> Any:
     return _compile(type_string).read(data, start, split, depth + 1)
 
 
-_TEXT_READERS = {"s": _read_string, "o": _read_object_path, "g": _read_signature}
 _LEAVES = {
     **{code: _number(code) for code in _NUMBERS},
-    **{
-        code: _Type(alignment=1, fixed_bytes=None, least_bytes=1, containers=0, read=_TEXT_READERS[code])
-        for code in _TEXTS
-    },
-    "v": _Type(alignment=8, fixed_bytes=None, least_bytes=2, containers=1, read=_read_variant),
+    "s": _Type(1, None, 1, 0, _read_string),
+    "o": _Type(1, None, 2, 0, _read_object_path),
+    "g": _Type(1, None, 1, 0, _read_signature),
+    "v": _Type(8, None, 2, 1, _read_variant),
 }
+"""The types without a type inside, by their letter."""
 
 
 # -- containers ------------------------------------------------------------------------------------------------------
@@ -251,13 +247,7 @@ def _array(element: _Type, code: str) -> _Type:
         items = read_items(element, data, start, end, depth + 1)
         return _as_dict(items) if code == "{" else items
 
-    return _Type(
-        alignment=element.alignment,
-        fixed_bytes=None,
-        least_bytes=0,
-        containers=1,
-        read=_read_bytes if code == "y" else read,
-    )
+    return _Type(element.alignment, None, 0, 1, _read_bytes if code == "y" else read)
 
 
 def _read_bytes(data: bytes, start: int, end: int, _depth: int) -> bytes:
@@ -331,9 +321,7 @@ def _fixed_tuple(members: tuple[_Type, ...]) -> _Type:
         return tuple([read(data, start + begin, start + stop, depth + 1) for begin, stop, read in places])
 
     containers = 1 + sum(member.containers for member in members)
-    return _Type(
-        alignment=alignment, fixed_bytes=tuple_bytes, least_bytes=tuple_bytes, containers=containers, read=read
-    )
+    return _Type(alignment, tuple_bytes, tuple_bytes, containers, read)
 
 
 def _framed_tuple(members: tuple[_Type, ...]) -> _Type:
@@ -348,7 +336,7 @@ def _framed_tuple(members: tuple[_Type, ...]) -> _Type:
     def read(data: bytes, start: int, end: int, depth: int) -> tuple[Any, ...]:
         width = _offset_bytes(end - start)
         frame, body_end = end, end - framed * width
-        if depth >= MAX_DEPTH or body_end < start or not _is_narrow(body_end - start, framed, width):
+        if depth >= MAX_DEPTH or body_end < start or (width > 1 and not _is_narrow(body_end - start, framed, width)):
             _refuse("a tuple is too small, or nests too deep")
         values, at = [], start
         for alignment, fixed_bytes, is_framed, read_member in steps:
@@ -357,7 +345,7 @@ def _framed_tuple(members: tuple[_Type, ...]) -> _Type:
                 at = begin + fixed_bytes
             elif is_framed:
                 frame -= width
-                at = start + _read_offset(data, frame, width)
+                at = start + (data[frame] if width == 1 else _read_offset(data, frame, width))
             else:
                 at = body_end
             if not begin <= at <= body_end:
@@ -367,13 +355,9 @@ def _framed_tuple(members: tuple[_Type, ...]) -> _Type:
             _refuse("a tuple has bytes to spare")
         return tuple(values)
 
-    return _Type(
-        alignment=max(member.alignment for member in members),
-        fixed_bytes=None,
-        least_bytes=framed + sum(member.least_bytes for member in members),
-        containers=1 + sum(member.containers for member in members),
-        read=read,
-    )
+    alignment = max(member.alignment for member in members)
+    least_bytes = framed + sum(member.least_bytes for member in members)
+    return _Type(alignment, None, least_bytes, 1 + sum(member.containers for member in members), read)
 
 
 # -- places ----------------------------------------------------------------------------------------------------------
@@ -405,7 +389,7 @@ def _offset_bytes(container_bytes: int) -> int:
 
 def _is_narrow(body_bytes: int, offsets: int, width: int) -> bool:
     """Whether offsets of half the width would not do: wider ones than needed are a second form of the same value."""
-    return _offset_bytes(body_bytes + offsets * (width // 2)) >= width or width == 1
+    return width == 1 or _offset_bytes(body_bytes + offsets * (width // 2)) == width
 
 
 def _read_offset(data: bytes, at: int, width: int) -> int:

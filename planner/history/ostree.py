@@ -162,6 +162,8 @@ class OSTreeRepository:
     def _walk_refs(self, folder: str) -> Iterator[tuple[str, str]]:
         """The refs below refs/`folder`; symbolic links to folders are not followed."""
         waiting = [f"refs/{folder}"]
+        if (self._path / waiting[0]).is_symlink():
+            raise RepositoryError("is a link, not a folder", path=waiting[0])
         while waiting:
             parent = waiting.pop()
             for entry in self._list_folder(parent):
@@ -174,10 +176,8 @@ class OSTreeRepository:
                     yield where.removeprefix(f"refs/{folder}/"), self._read_ref(where)
 
     def _list_folder(self, where: str) -> list[os.DirEntry[str]]:
-        """The entries of a folder, none if it is absent; one that a link puts elsewhere is refused."""
+        """The entries of a folder by name; none if it is absent."""
         with _named_errors(where):
-            if (self._path / where).is_symlink():
-                raise RepositoryError("leads out of the repository", path=where)
             try:
                 with os.scandir(self._path / where) as entries:
                     return sorted(entries, key=lambda entry: entry.name)
@@ -231,16 +231,7 @@ class OSTreeRepository:
             return unpack_file(read_bounded(path, MAX_FILE_BYTES + MAX_HEADER_BYTES), where)
         if self.mode == "bare-user":
             return _read_user_file(path, where)
-        status = path.lstat()
-        is_link = stat.S_ISLNK(status.st_mode)
-        target = os.readlink(os.fsencode(path)).decode() if is_link else ""  # as bytes: a Path drops "./" and "//"
-        content = b"" if is_link else read_bounded(path, MAX_FILE_BYTES)
-        if self.mode == "bare":
-            owner, xattrs = (status.st_uid, status.st_gid), _read_xattrs(path)
-        else:
-            owner, xattrs = (0, 0), ()
-        header = FileHeader(uid=owner[0], gid=owner[1], mode=status.st_mode, link_target=target, xattrs=xattrs)
-        return header, content
+        return _read_bare_file(path, keeps_owner=self.mode == "bare")
 
 
 @contextmanager
@@ -256,6 +247,21 @@ def _named_errors(where: str, needed_by: str = "") -> Iterator[None]:
     except RepositoryError as error:
         error.facts |= need
         raise
+
+
+def _read_bare_file(path: Path, *, keeps_owner: bool) -> tuple[FileHeader, bytes]:
+    """A file of mode bare, or of bare-user-only, which keeps neither owners nor extended attributes."""
+    status = path.lstat()
+    is_link = stat.S_ISLNK(status.st_mode)
+    header = FileHeader(
+        uid=status.st_uid if keeps_owner else 0,
+        gid=status.st_gid if keeps_owner else 0,
+        mode=status.st_mode,
+        # As bytes: a Path would drop "./" and "//", and the checksum with them.
+        link_target=os.readlink(os.fsencode(path)).decode() if is_link else "",  # noqa: PTH115
+        xattrs=_read_xattrs(path) if keeps_owner else (),
+    )
+    return header, b"" if is_link else read_bounded(path, MAX_FILE_BYTES)
 
 
 def _read_user_file(path: Path, where: str) -> tuple[FileHeader, bytes]:
@@ -282,9 +288,14 @@ def _read_xattrs(path: Path) -> Xattrs:
 
 def _read_head(path: Path) -> bytes:
     """The start of a `.filez` object: all of its header, unless that is impossibly long."""
-    with path.open("rb") as file:
+    with open(path, "rb", opener=_open_at_once) as file:
         head = file.read(_FIRST_READ_BYTES)
         return head + file.read(min(max(0, head_bytes(head) - len(head)), MAX_HEADER_BYTES))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for the other end, should the file be a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _read_mode(path: Path) -> str:

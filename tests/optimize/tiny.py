@@ -12,61 +12,71 @@ from planner.optimize.interchange import graph_from_dict
 from planner.optimize.problem import Problem
 
 
-def random_graph(seed: int, *, commits: int = 4, candidates: int = 7, demands: int = 3) -> dict[str, object]:
-    """A dense, near-tied graph with every column of the format in use; values from small ranges tie often."""
+def random_graph(seed: int, *, commits: int = 4, candidates: int = 7, demands: int = 4) -> dict[str, object]:
+    """A dense, near-tied graph with every column of the format in use; values from small ranges tie often.
+
+    Prices and limits are drawn so that most graphs have a plan whose limits bind: what a route saves its
+    clients is of the size of what it costs the server.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
     ends = rng.integers(0, commits, (2, candidates))
     ends[1] = np.where(ends[0] == ends[1], (ends[1] + 1) % commits, ends[1])
-    wire = rng.integers(1, 6, candidates)
-    parts = int(rng.integers(0, 3))
-    pairs = rng.integers(0, 1 + 2 * parts) if parts else 0
-    demand_base = rng.integers(0, commits, demands)
-    demand_target = rng.integers(0, commits, demands)
+    parts = int(rng.integers(0, 4))
+    pairs = int(rng.integers(0, 1 + 3 * parts))
+    wanted = np.array([_walk(rng, *ends) for _ in range(demands)], dtype=np.int64).reshape(demands, 2).T
 
     def maybe(values: np.ndarray, chance: float) -> list[object]:
         return [None if rng.random() < chance else value for value in values.tolist()]
 
-    limits: dict[str, object] = {}
-    if rng.random() < 0.5:
-        limits["stored_bytes"] = int(rng.integers(2, 14))
-    if rng.random() < 0.4:
-        limits["server_cpu_s"] = int(rng.integers(2, 10))
     return {
         "format": "deltaplan-graph/1",
         "commits": ["", *(f"c{i}" for i in range(1, commits))],
         "candidates": {
             "base": ends[0].tolist(),
             "target": ends[1].tolist(),
-            "wire_bytes": wire.tolist(),
-            "stored_bytes": rng.integers(0, 6, candidates).tolist(),
-            "server_cpu_s": rng.integers(0, 4, candidates).tolist(),
+            "wire_bytes": rng.integers(1, 9, candidates).tolist(),
+            "stored_bytes": rng.integers(0, 8, candidates).tolist(),
+            "server_cpu_s": rng.integers(0, 5, candidates).tolist(),
             "client_cpu_s": rng.integers(0, 3, candidates).tolist(),
-            "built": (rng.random(candidates) < 0.3).tolist(),
+            "built": (rng.random(candidates) < 0.2).tolist(),
         },
         "parts": {
-            "stored_bytes": rng.integers(0, 6, parts).tolist(),
-            "server_cpu_s": rng.integers(0, 4, parts).tolist(),
-            "built": (rng.random(parts) < 0.3).tolist(),
+            "stored_bytes": rng.integers(0, 8, parts).tolist(),
+            "server_cpu_s": rng.integers(0, 5, parts).tolist(),
+            "built": (rng.random(parts) < 0.2).tolist(),
             "candidate": rng.integers(0, candidates, pairs).tolist(),
-            "part": rng.integers(0, parts, pairs).tolist() if parts else [],
+            "part": rng.integers(0, max(parts, 1), pairs).tolist(),
         },
         "demands": {
-            "base": demand_base.tolist(),
-            "target": demand_target.tolist(),
-            "clients": rng.choice([0, 0.5, 1, 2, 5], demands).tolist(),
-            "full_pull_bytes": maybe(rng.integers(4, 16, demands), 0.3),
-            "max_hops": maybe(rng.integers(0, 4, demands), 0.4),
-            "max_wire_bytes": maybe(rng.integers(3, 14, demands), 0.6),
+            "base": wanted[0].tolist(),
+            "target": wanted[1].tolist(),
+            "clients": rng.choice([0, 0.5, 1, 2, 5, 9], demands).tolist(),
+            "full_pull_bytes": maybe(rng.integers(8, 40, demands), 0.08),
+            "max_hops": maybe(rng.choice([0, 1, 2, 2, 3, 3, 3], demands), 0.4),
+            "max_wire_bytes": maybe(rng.integers(8, 40, demands), 0.6),
         },
         "prices": {
-            "storage_per_gb": float(rng.integers(0, 3)) * 1e9,
-            "server_cpu_per_hour": float(rng.integers(0, 3)) * 3600,
-            "egress_per_gb": float(rng.integers(0, 3)) * 1e9,
+            "storage_per_gb": float(rng.choice([0, 0.5, 1, 2])) * 1e9,
+            "server_cpu_per_hour": float(rng.choice([0, 0.5, 1, 2])) * 3600,
+            "egress_per_gb": float(rng.choice([0, 1, 1, 2, 2])) * 1e9,
             "client_cpu_per_hour": float(rng.integers(0, 2)) * 3600,
             "per_hop": float(rng.integers(0, 2)),
         },
-        "limits": limits,
+        "limits": {
+            "stored_bytes": int(rng.integers(2, 16)) if rng.random() < 0.6 else None,
+            "server_cpu_s": int(rng.integers(1, 9)) if rng.random() < 0.5 else None,
+        },
     }
+
+
+def _walk(rng: np.random.Generator, bases: np.ndarray, targets: np.ndarray) -> tuple[int, int]:
+    """The ends of one to three candidates in a row (which may come back to where they started)."""
+    hop = int(rng.integers(len(bases)))
+    first, last = int(bases[hop]), int(targets[hop])
+    for _ in range(int(rng.integers(0, 3))):
+        onward = np.flatnonzero(bases == last)
+        last = int(targets[rng.choice(onward)]) if len(onward) else last
+    return first, last
 
 
 def random_problem(seed: int, **sizes: int) -> Problem:
