@@ -33,6 +33,7 @@ check: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/history.py
 	$(BIN)/python benchmarks/solve.py
+	$(BIN)/python benchmarks/codecs.py
 
 clean:
 	rm -rf $(VENV) .demo

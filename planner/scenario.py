@@ -6,7 +6,6 @@ Reading is strict: unknown keys, wrong types and numbers that make no sense are 
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +14,7 @@ import msgspec
 
 from planner.build.codecs import CODECS
 from planner.errors import InputError, raise_collected
+from planner.history.encoding import is_ref_name
 from planner.history.files import read_bounded
 from planner.optimize.problem import Limits, Prices
 from planner.weigh.rules import RULES
@@ -44,7 +44,7 @@ class CommitSection(_Section, frozen=True):
 
     name: Name
     ref: str
-    released_at: datetime
+    released_at: Annotated[datetime, msgspec.Meta(tz=True)]
     layers: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
 
@@ -189,20 +189,24 @@ def _faults(scenario: Scenario, name: str) -> list[InputError]:
         for i, rule in enumerate(scenario.weigh.rules)
         if rule not in RULES
     ]
-    commits = scenario.source.commits if scenario.source else ()
+    return found + _commit_faults(scenario.source.commits if scenario.source else (), name)
+
+
+def _commit_faults(commits: tuple[CommitSection, ...], name: str) -> list[InputError]:
+    """Names twice, layers that are not above, refs that cannot be, dates that go back."""
+    found: list[InputError] = []
     seen: set[str] = set()
-    for i, commit in enumerate(commits):
-        where = f"{name}: source.commits[{i}]"
-        found += [
-            InputError("is no commit above this one", path=f"{where}.layers", got=layer)
-            for layer in commit.layers
-            if layer not in seen
-        ]
+    newest: dict[str, datetime] = {}
+    for index, commit in enumerate(commits):
+        where = f"{name}: source.commits[{index}]"
         if commit.name in seen:
             found.append(InputError("repeats a name", path=f"{where}.name", got=commit.name))
-        if commit.released_at.tzinfo is None:
-            found.append(InputError("has no time zone", path=f"{where}.released_at", got=str(commit.released_at)))
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*", commit.ref):
+        if not is_ref_name(commit.ref):
             found.append(InputError("is not a ref's name", path=f"{where}.ref", got=commit.ref))
+        missing = [layer for layer in commit.layers if layer not in seen]
+        found += [InputError("is no commit above this one", path=f"{where}.layers", got=layer) for layer in missing]
+        if commit.released_at < newest.get(commit.ref, commit.released_at):
+            found.append(InputError("is before the release above it in the same ref", path=f"{where}.released_at"))
         seen.add(commit.name)
+        newest[commit.ref] = commit.released_at
     return found

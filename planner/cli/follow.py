@@ -20,7 +20,7 @@ from planner.follow.remote import open_remote
 from planner.follow.store_client import StoreClient
 from planner.history.records import EMPTY
 from planner.history.store import Store
-from planner.night.night import Rehearsal
+from planner.night.rehearsal import Rehearsal
 from planner.units import format_bytes
 
 

@@ -12,16 +12,13 @@ rebuild by another toolchain moves all of them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.errors import InputError
-from planner.history.encoding import is_safe_name
-from planner.history.files import assembled_folder
 
 VERSION_FILE = "VERSION"
 """Each release holds this file with its number, so no two releases are equal."""
@@ -133,31 +130,6 @@ def generate_releases(
             raise InputError("is not between 0 and 1", path=name, got=fraction)
     world = _World(seed, median_bytes=median_bytes, binary_fraction=binary_fraction)
     return _evolve(world, releases, files, change_fraction, rebuild_every)
-
-
-def write_releases(folder: Path, releases: Iterable[Mapping[str, bytes]]) -> list[Path]:
-    """Write each release into a folder of its own, `r1`, `r2` and so on below `folder`; the folders, in order.
-
-    `trees.import_trees` makes a history of them.
-
-    Raises:
-        InputError: `folder` exists and is not empty, or a path is not made of allowed names.
-        SpaceError: the disk is full; nothing was left.
-    """
-    names = []
-    with assembled_folder(folder) as filling:
-        for number, files in enumerate(releases, start=1):
-            names.append(f"r{number}")
-            _write_release(filling / names[-1], files)
-    return [folder / name for name in names]
-
-
-def _write_release(folder: Path, files: Mapping[str, bytes]) -> None:
-    for path, content in files.items():
-        if not all(map(is_safe_name, path.split("/"))):
-            raise InputError("is not a path of allowed names", path=path)
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(content)
 
 
 def _evolve(

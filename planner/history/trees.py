@@ -1,4 +1,4 @@
-"""Folders of files become commits: one folder, or a folder of folders with one release in each.
+"""A folder of files becomes a commit.
 
 Only what a client can be given is looked at: names, contents, the executable bit and links. Dates of files,
 owners and the order in which the file system lists names play no part, so equal folders give equal checksums.
@@ -9,40 +9,16 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
 
-import msgspec
-
-from planner.errors import InputError, raise_collected
-from planner.history.encoding import FileKind, FileObject, encode_file, encode_tree, is_ref_name, is_safe_name
+from planner.errors import InputError
+from planner.history.encoding import FileKind, FileObject, encode_file, encode_tree, is_safe_name
 from planner.history.files import read_bounded
 from planner.history.reading import MAX_DEPTH
 from planner.history.records import LAYERS_KEY, VERSION_KEY, ObjectKind, Tree
 from planner.history.store import MAX_OBJECT_BYTES, Store
-
-LISTING_NAME = "commits.toml"
-"""The file beside the releases' folders that says what their order cannot: refs, dates and layers."""
-
-DEFAULT_REF = "main"
-
-# Without dates, releases are a day apart from here on: any fixed day would do, but a changed one changes checksums.
-_FIRST_RELEASED_AT = datetime(2024, 1, 1, tzinfo=UTC)
-
-_MAX_LISTING_BYTES = 16 * 2**20
-
-
-class _Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str
-    ref: str = ""
-    released_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    layers: tuple[str, ...] = ()
-
-
-class _ReleaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    commits: list[_Release]
 
 
 def natural_key(name: str) -> tuple[object, ...]:
@@ -80,44 +56,6 @@ def import_tree(
         return store.add_commit(
             tree, committed_at=committed_at, parent=parent, subject=version, metadata=metadata, ref=ref
         )
-
-
-def import_trees(store: Store, folder: Path, *, ref: str = DEFAULT_REF) -> dict[str, str]:
-    """Each sub-folder of `folder` becomes a commit; the commits' checksums by the sub-folders' names, oldest first.
-
-    Without a `commits.toml` the sub-folders are releases of `ref`, in natural order of their names and a day apart;
-    names with a leading dot are passed over. With one, its order counts, and it names every sub-folder:
-
-        [[commits]]
-        name = "s10-on-b6"                       # the sub-folder, and the version
-        ref = "devices/stable"                   # default: `ref`
-        released_at = 2024-01-10T00:00:00Z       # default: a day for each commit before it, from 2024-01-01
-        layers = ["b6", "s10"]                   # commits above this one that it is merged from
-
-    A commit's parent is the one before it in the same ref. The same folder gives the same checksums, so importing
-    again, or with releases added at the end, changes nothing that was there. All commits are imported or none.
-
-    Raises:
-        InputError: what `import_tree` raises; `commits.toml` is wrong; or a ref holds other commits already.
-        SpaceError: the disk is full.
-    """
-    releases = _read_releases(folder, ref)
-    commits: dict[str, str] = {}
-    tips: dict[str, str] = {}
-    with store.batch():
-        for index, release in enumerate(releases):
-            commits[release.name] = tips[release.ref] = import_tree(
-                store,
-                folder / release.name,
-                version=release.name,
-                committed_at=_released_at(release, index),
-                parent=tips.get(release.ref),
-                layers=[commits[layer] for layer in release.layers],
-            )
-        _refuse_other_histories(store, tips, set(commits.values()))
-    for name, tip in tips.items():
-        store.write_ref(name, tip)
-    return commits
 
 
 def write_folder(store: Store, folder: Path) -> str:
@@ -192,66 +130,3 @@ def _read_file(entry: os.DirEntry[str]) -> FileObject:
     except OSError as error:
         raise InputError("cannot be read", path=entry.path, cause=error.strerror) from error
     return FileObject(kind=FileKind.EXECUTABLE if mode & stat.S_IXUSR else FileKind.PLAIN, content=content)
-
-
-def _released_at(release: _Release, index: int) -> datetime:
-    return release.released_at or _FIRST_RELEASED_AT + timedelta(days=index)
-
-
-def _refuse_other_histories(store: Store, tips: Iterable[str], imported: set[str]) -> None:
-    held = store.read_refs()
-    for ref in tips:
-        if ref in held and held[ref] not in imported:
-            raise InputError("holds commits that are not in this folder", path=f"refs/{ref}", tip=held[ref])
-
-
-def _read_releases(folder: Path, ref: str) -> list[_Release]:
-    folders = [entry.name for entry in _list_entries(folder) if entry.is_dir() and not entry.name.startswith(".")]
-    listing = folder / LISTING_NAME
-    if not listing.exists():
-        releases = [_Release(name=name, ref=ref) for name in sorted(folders, key=natural_key)]
-    else:
-        releases = _parse_releases(read_bounded(listing, _MAX_LISTING_BYTES), str(listing), ref)
-    if not releases:
-        raise InputError("has no releases", path=str(folder))
-    raise_collected(_check_releases(releases, set(folders), str(listing)))
-    return releases
-
-
-def _parse_releases(data: bytes, where: str, ref: str) -> list[_Release]:
-    try:
-        releases = msgspec.toml.decode(data, type=_ReleaseFile).commits
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _at_path(str(error), where) from error
-    return [msgspec.structs.replace(release, ref=release.ref or ref) for release in releases]
-
-
-def _at_path(message: str, where: str) -> InputError:
-    # msgspec ends its messages with "- at `$.commits[0].name`", and names an unknown key only in the sentence.
-    sentence, _, place = message.partition(" - at `$")
-    if unknown := re.fullmatch("Object contains unknown field `(.*)`", sentence, re.DOTALL):
-        return InputError("is not a known key", path=f"{where}: {place.strip('.`')}.{unknown[1]}".replace(": .", ": "))
-    return InputError(sentence, path=f"{where}: {place.strip('.`')}".removesuffix(": "))
-
-
-def _check_releases(releases: Sequence[_Release], folders: set[str], where: str) -> Iterator[InputError]:
-    seen: set[str] = set()
-    newest: dict[str, datetime] = {}
-    for index, release in enumerate(releases):
-        path = f"{where}: commits[{index}]"
-        if release.name in seen:
-            yield InputError("is there twice", path=f"{path}.name", got=release.name)
-        if release.name not in folders:
-            yield InputError("is no folder beside this file", path=f"{path}.name", got=release.name)
-        if not is_ref_name(release.ref):
-            yield InputError("is not a ref's name", path=f"{path}.ref", got=release.ref)
-        for layer in release.layers:
-            if layer not in seen:
-                yield InputError("is no commit above this one", path=f"{path}.layers", got=layer)
-        moment = _released_at(release, index)
-        if moment < newest.get(release.ref, moment):
-            yield InputError("is before the release above it in the same ref", path=f"{path}.released_at")
-        seen.add(release.name)
-        newest[release.ref] = max(moment, newest.get(release.ref, moment))
-    for name in sorted(folders - seen, key=natural_key):
-        yield InputError("does not name a folder beside it", path=where, folder=name)

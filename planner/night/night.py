@@ -13,7 +13,7 @@ Each step reads what the one before left in the work folder, so that a night can
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,29 +24,25 @@ import msgspec
 
 from planner.build.jobs import Failed, Made, run_jobs
 from planner.build.pool import Pool
-from planner.demand.adoption import adoption_cohorts
-from planner.demand.cohorts import Cohort, Demand, UnknownBase
-from planner.demand.table import demand_row, parse_demand_csv
-from planner.errors import BuildError, FollowError, InputError, raise_collected
-from planner.follow.follower import Abilities, Followed, follow
-from planner.history.files import read_bounded
+from planner.demand.cohorts import Demand
+from planner.errors import BuildError
 from planner.history.objects import ObjectSets, full_pull_bytes
 from planner.history.records import History
+from planner.night.asking import read_demand
+from planner.night.rehearsal import Rehearsal, rehearse
 from planner.night.repositories import OSTreeSite, Site, StoreSite
+from planner.night.routing import publish_routes
 from planner.night.sources import Places, import_source
 from planner.night.workspace import Workspace
-from planner.optimize.assemble import Assembly, assemble
+from planner.optimize.assemble import assemble
 from planner.optimize.plan import Plan
 from planner.optimize.solve import Options, solve
 from planner.publish.publisher import Published, is_published, publish
-from planner.publish.routes import Hop, PublishedRoute
 from planner.scenario import Scenario
 from planner.weigh.candidates import Candidate, Proposal, Pruned, Weight
 from planner.weigh.catalogue import Catalogue
 from planner.weigh.prune import Surroundings, prune_weighed
 from planner.weigh.rules import propose_pairs
-
-_MAX_CSV_BYTES = 1_000_000_000
 
 
 class Reporter(Protocol):
@@ -97,20 +93,6 @@ class Built:
     made: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rehearsal:
-    """One cohort's update, carried out."""
-
-    cohort: Cohort
-    followed: Followed | None
-    error: str | None
-
-    @property
-    def is_verified(self) -> bool:
-        """Whether the client reached the target, whole."""
-        return self.followed is not None
-
-
 class Night:
     """The verbs over one scenario and one work folder.
 
@@ -142,6 +124,7 @@ class Night:
         self._reporter = reporter or _Silent()
         self._clock = clock
         self._downloads = downloads or work / "packages"
+        self._proofs = work / "proofs"
 
     # -- what there is ---------------------------------------------------------------------------------------
 
@@ -152,7 +135,7 @@ class Night:
         path = self.workspace.folder / section.path
         if section.kind == "store":
             return StoreSite.open(path)
-        return OSTreeSite.open(path, self.workspace.folder / "proofs")
+        return OSTreeSite.open(path, self._proofs)
 
     @cached_property
     def pool(self) -> Pool:
@@ -172,30 +155,7 @@ class Night:
     @cached_property
     def demand(self) -> Demand:
         """Who asks for what."""
-        section = self.scenario.demand
-        cohorts: list[Cohort] = []
-        unknown: list[UnknownBase] = []
-        if section.csv is not None:
-            path = self._home / section.csv
-            try:
-                text = read_bounded(path, _MAX_CSV_BYTES).decode()
-            except (OSError, UnicodeDecodeError) as error:
-                raise InputError("cannot be read", path=str(path), reason=str(error)) from error
-            table = parse_demand_csv(text, self.history, name=section.csv)
-            cohorts += table.cohorts
-            unknown += table.unknown
-        faults = []
-        for index, row in enumerate(section.cohorts):
-            try:
-                read = demand_row(msgspec.structs.asdict(row), self.history, path=f"demand.cohorts[{index}]")
-            except InputError as error:
-                faults.append(error)
-                continue
-            (cohorts if isinstance(read, Cohort) else unknown).append(read)  # type: ignore[arg-type]
-        raise_collected(faults)
-        for model in section.adoption:
-            cohorts += adoption_cohorts(self.history, **msgspec.structs.asdict(model))
-        return Demand(cohorts=tuple(cohorts), unknown=tuple(unknown))
+        return read_demand(self.scenario.demand, self.history, self._home)
 
     @cached_property
     def full_pulls(self) -> dict[tuple[str, str], int]:
@@ -298,7 +258,7 @@ class Night:
             lost = [candidate for candidate in chosen if candidate not in known]
             if lost:
                 raise BuildError("is not built yet: run `deltaplan build` first", path=self.name_pair(lost[0]))
-            done = publish(self.site, self.pool, [known[c] for c in chosen], self._routes(assembly, plan))
+            done = publish(self.site, self.pool, [known[c] for c in chosen], publish_routes(assembly, plan, self.site))
             for candidate in known.keys() - set(chosen):
                 self.pool.discard(candidate)
         return done
@@ -311,7 +271,7 @@ class Night:
         rehearsals = []
         with self.site.serve() as remote:
             for number, cohort in enumerate(cohorts, start=1):
-                rehearsals.append(self._rehearse(remote, cohort))
+                rehearsals.append(rehearse(self.site, remote, cohort, self.objects, self.workspace.folder))
                 note = f"{self.history.name_of(cohort.base)} -> {cohort.ref or self.history.name_of(cohort.target)}"
                 self._reporter.advance("follow", number, len(cohorts), note)
         return tuple(rehearsals)
@@ -351,47 +311,9 @@ class Night:
                 failed.append(outcome)
                 note = f"{self.name_pair(outcome.candidate)} failed: {outcome.reason}"
             self._reporter.advance(step, number, len(candidates), note)
+        # Proofs keep a repository per base for the next proof; between runs that would only fill the disk.
+        shutil.rmtree(self._proofs, ignore_errors=True)
         return failed
-
-    def _routes(self, assembly: Assembly, plan: Plan) -> dict[str, list[PublishedRoute]]:
-        """The plan's routes per base, as clients read them."""
-        routes: dict[str, list[PublishedRoute]] = {}
-        for index, (cohort, route) in enumerate(zip(assembly.cohorts, plan.routes, strict=True)):
-            published = self._published_route(assembly, index, route)
-            if published not in routes.setdefault(cohort.base, []):
-                routes[cohort.base].append(published)
-        return routes
-
-    def _published_route(self, assembly: Assembly, index: int, route: tuple[int, ...] | None) -> PublishedRoute:
-        cohort, rows = assembly.cohorts[index], assembly.problem.candidates
-        if route is None:
-            full = int(assembly.problem.demands.full_pull_bytes[index])
-            return PublishedRoute(ref=cohort.ref, target=cohort.target, wire_bytes=full, hops=None)
-        hops = tuple(
-            Hop(
-                commit=candidate.target,
-                codec=candidate.codec,
-                wire_bytes=int(rows.wire_bytes[hop]),
-                path=self.site.published_path(candidate.base, candidate.target, candidate.codec),
-            )
-            for hop in route
-            for candidate in (assembly.candidates[hop],)
-        )
-        total = sum(hop.wire_bytes for hop in hops)
-        return PublishedRoute(ref=cohort.ref, target=cohort.target, wire_bytes=total, hops=hops)
-
-    def _rehearse(self, remote: Any, cohort: Cohort) -> Rehearsal:
-        abilities = Abilities(max_hops=cohort.max_hops, max_wire_bytes=cohort.max_wire_bytes)
-        with tempfile.TemporaryDirectory(dir=self.workspace.folder, prefix="client-") as folder:
-            client = self.site.make_client(remote, Path(folder) / "repository", cohort.base, self.objects)
-            want = cohort.ref or cohort.target
-            try:
-                done = follow(
-                    client, remote, base=cohort.base, want=want, is_ref=cohort.ref is not None, abilities=abilities
-                )
-            except FollowError as error:
-                return Rehearsal(cohort=cohort, followed=None, error=str(error))
-        return Rehearsal(cohort=cohort, followed=done, error=None)
 
 
 def weighing_document(weighing: Weighing) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from planner.build.tools import run_tool
 from planner.errors import InputError, ToolError
-from planner.history.generator import generate_releases
 from planner.history.files import full_disk_as_error
+from planner.history.generator import generate_releases
 from planner.history.packages import fetch_packages, unpack_wheel
 from planner.history.records import LAYERS_KEY, VERSION_KEY
 from planner.history.store import Store
@@ -186,7 +186,7 @@ def _generated_packages(pins: list[str], seed: int) -> LayOut:
 
 
 def _copy(source: str, place: str) -> None:
-    """Copy a file and its mode. `shutil.copytree` collects what is an OSError; a full disk is none here, and ends it."""
+    """Copy a file and its mode; a full disk ends the copying, where `shutil.copytree` would collect an OSError."""
     with full_disk_as_error(Path(place)):
         shutil.copy(source, place, follow_symlinks=False)
 

@@ -7,16 +7,13 @@ import itertools
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import bsdiff4
 import pytest
 import zstandard
 
 from planner.errors import InputError
-from planner.history.generator import VERSION_FILE, generate_releases, write_releases
-from planner.history.store import Store
-from planner.history.trees import import_trees, write_files
+from planner.history.generator import VERSION_FILE, generate_releases
 
 SMALL = {"seed": 7, "releases": 4, "files": 40, "median_bytes": 2000, "rebuild_every": 3}
 GOLDEN = "a5fbdb0588ab24d082ae458166d7b913f71bd3eca0c5434f5ace313243d8b38f"
@@ -133,17 +130,3 @@ def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError) as caught:
         generate_releases(**SMALL | wrong)
     assert caught.value.path == next(iter(wrong))
-
-
-def test_written_releases_import_as_they_were_generated(tmp_path: Path) -> None:
-    """From memory or through folders, the trees are the same."""
-    made = list(generate_releases(**SMALL))
-    folders = write_releases(tmp_path / "releases", made)
-    assert [folder.name for folder in folders] == ["r1", "r2", "r3", "r4"]
-    store = Store.create(tmp_path / "store")
-    commits = import_trees(store, tmp_path / "releases")
-    assert [store.read_commit(commits[f"r{n}"]).tree for n in (1, 2, 3, 4)] == [write_files(store, r) for r in made]
-    with pytest.raises(InputError, match="in the way"):
-        write_releases(tmp_path / "releases", made)
-    with pytest.raises(InputError, match="allowed names"):
-        write_releases(tmp_path / "other", [{"../x": b""}])

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InputError
-from planner.history.records import LAYERS_KEY, ObjectKind
+from planner.history.records import ObjectKind
 from planner.history.store import Store
-from planner.history.trees import import_tree, import_trees, natural_key, write_files, write_folder
+from planner.history.trees import import_tree, natural_key, write_files, write_folder
 
 DAY = datetime(2024, 1, 10, tzinfo=UTC)
 
@@ -162,122 +162,6 @@ def test_paths_of_files_in_memory_are_checked(store: Store, path: str) -> None:
     with pytest.raises(InputError, match="both a file and a folder"):
         write_files(store, {"a": b"", "a/b": b""})
     assert store.list_objects()[ObjectKind.FILE] == {}
-
-
-# -- several releases ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def releases(tmp_path: Path) -> Path:
-    for name in ("v1", "v2", "v10"):
-        _write(tmp_path / "releases" / name, {"a": name.encode(), "same": b"same"})
-    return tmp_path / "releases"
-
-
-def test_releases_come_in_natural_order_a_day_apart(store: Store, releases: Path) -> None:
-    """v2 before v10, each the parent of the next; loose files and hidden folders are passed over."""
-    _write(releases, {"README": b"", ".git/config": b""})
-    commits = import_trees(store, releases)
-    history = store.read_history()
-    assert list(commits) == ["v1", "v2", "v10"]
-    assert list(history.commits) == list(commits.values())
-    assert [commit.version for commit in history.commits.values()] == ["v1", "v2", "v10"]
-    assert [commit.committed_at.day for commit in history.commits.values()] == [1, 2, 3]
-    assert list(history.ancestors(history.refs["main"])) == [commits["v2"], commits["v1"]]
-
-
-def test_importing_again_changes_nothing_and_more_releases_go_on_top(store: Store, releases: Path) -> None:
-    """The same folder gives the same checksums."""
-    first = import_trees(store, releases)
-    before = store.list_objects()
-    assert import_trees(store, releases) == first
-    assert store.list_objects() == before
-    _write(releases / "v11", {"a": b"11"})
-    assert list(import_trees(store, releases).items())[:3] == list(first.items())
-
-
-def test_a_ref_with_other_commits_is_left_alone(store: Store, releases: Path) -> None:
-    """Importing another folder into a ref would drop its history; under another name both stay."""
-    import_trees(store, releases)
-    before = (store.read_refs(), store.list_objects())
-    (releases / "v10").rename(releases / "w1")
-    with pytest.raises(InputError, match="not in this folder"):
-        import_trees(store, releases)
-    assert (store.read_refs(), store.list_objects()) == before
-    import_trees(store, releases, ref="other")
-    assert sorted(store.read_refs()) == ["main", "other"]
-
-
-def test_a_listing_gives_refs_dates_and_layers(store: Store, releases: Path) -> None:
-    """Its order counts, not the names'; layers become checksums."""
-    (releases / "commits.toml").write_text(
-        '[[commits]]\nname = "v10"\nref = "base"\nreleased_at = 2023-05-01T00:00:00Z\n'
-        '[[commits]]\nname = "v2"\n'
-        '[[commits]]\nname = "v1"\nref = "devices/stable"\nlayers = ["v10", "v2"]\n'
-    )
-    commits = import_trees(store, releases, ref="apps")
-    history = store.read_history()
-    assert history.refs == {"apps": commits["v2"], "base": commits["v10"], "devices/stable": commits["v1"]}
-    merged = history.commits[commits["v1"]]
-    assert merged.layers == (commits["v10"], commits["v2"])
-    assert merged.metadata[LAYERS_KEY] == f"{commits['v10']} {commits['v2']}"
-    assert merged.parent is None
-    assert history.commits[commits["v10"]].committed_at == datetime(2023, 5, 1, tzinfo=UTC)
-    assert merged.committed_at == datetime(2024, 1, 3, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("text", "path", "message"),
-    [
-        ('[[commits]]\nname = "v1"\ndate = 1\n', "commits[0].date", "not a known key"),
-        ('other = 1\n[[commits]]\nname = "v1"\n', "other", "not a known key"),
-        ('[[commits]]\nname = "v1"\n[[commits]]\nref = "x"\n', "commits[1]", "missing required field `name`"),
-        ('[[commits]]\nname = "v1"\nreleased_at = 2024-01-01\n', "commits[0].released_at", "Expected"),
-        ('[[commits]]\nname = "v1"\nreleased_at = 2024-01-01T00:00:00\n', "commits[0].released_at", "timezone"),
-        ('[[commits]]\nname = "v1"\nlayers = "v2"\n', "commits[0].layers", "Expected `array`"),
-        ("commits = 1\n", "commits", "Expected `array`"),
-        ("[[commits]\n", "", "Expected"),
-    ],
-)
-def test_a_wrong_listing_is_refused_with_the_path(
-    store: Store, releases: Path, text: str, path: str, message: str
-) -> None:
-    """Unknown keys, missing keys and wrong types; the file and the place in it are named."""
-    (releases / "commits.toml").write_text(text)
-    with pytest.raises(InputError, match=message) as caught:
-        import_trees(store, releases)
-    assert caught.value.path == f"{releases / 'commits.toml'}" + (f": {path}" if path else "")
-
-
-def test_everything_wrong_with_a_listing_is_shown_together(store: Store, releases: Path) -> None:
-    """A name twice, no folder, a ref that cannot be, a layer below, a date that goes back, a folder left out."""
-    (releases / "commits.toml").write_text(
-        '[[commits]]\nname = "v1"\nlayers = ["v2"]\nreleased_at = 2024-02-01T00:00:00Z\n'
-        '[[commits]]\nname = "v1"\nref = "../x"\n'
-        '[[commits]]\nname = "none"\n[[commits]]\nname = "v2"\nreleased_at = 2024-01-31T00:00:00Z\n'
-    )
-    with pytest.raises(InputError) as caught:
-        import_trees(store, releases)
-    text = str(caught.value)
-    for part in (
-        "commits[0].layers: is no commit above this one: got='v2'",
-        "commits[1].name: is there twice",
-        "commits[1].ref: is not a ref's name: got='../x'",
-        "commits[2].name: is no folder beside this file: got='none'",
-        "commits[3].released_at: is before the release above it",
-        "does not name a folder beside it: folder='v10'",
-    ):
-        assert part in text
-    assert store.list_objects()[ObjectKind.COMMIT] == {}
-
-
-def test_a_folder_without_releases_is_refused(store: Store, tmp_path: Path) -> None:
-    """Nothing to import is a mistake in the path, more often than not."""
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no releases"):
-        import_trees(store, tmp_path / "empty")
-    with pytest.raises(InputError, match="cannot be read"):
-        import_trees(store, tmp_path / "none")
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=6)))

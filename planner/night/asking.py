@@ -1,0 +1,53 @@
+"""The scenario's demand: a CSV, rows and models, added up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from planner.demand.adoption import adoption_cohorts
+from planner.demand.cohorts import Cohort, Demand, UnknownBase
+from planner.demand.table import demand_row, parse_demand_csv
+from planner.errors import InputError, raise_collected
+from planner.history.files import read_bounded
+from planner.history.records import History
+from planner.scenario import CohortSection, DemandSection
+
+_MAX_CSV_BYTES = 1_000_000_000
+
+
+def read_demand(section: DemandSection, history: History, home: Path) -> Demand:
+    """Who asks for what; a CSV's path is relative to `home`.
+
+    Raises:
+        InputError: a file cannot be read, or rows are wrong; all rows of a table are named together.
+    """
+    table = _read_csv(home / section.csv, section.csv, history) if section.csv is not None else Demand(cohorts=())
+    rows = _read_rows(section.cohorts, history)
+    modelled = [
+        cohort for model in section.adoption for cohort in adoption_cohorts(history, **msgspec.structs.asdict(model))
+    ]
+    return Demand(
+        cohorts=(*table.cohorts, *(row for row in rows if isinstance(row, Cohort)), *modelled),
+        unknown=(*table.unknown, *(row for row in rows if isinstance(row, UnknownBase))),
+    )
+
+
+def _read_csv(path: Path, name: str, history: History) -> Demand:
+    try:
+        text = read_bounded(path, _MAX_CSV_BYTES).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("cannot be read", path=str(path), reason=str(error)) from error
+    return parse_demand_csv(text, history, name=name)
+
+
+def _read_rows(sections: tuple[CohortSection, ...], history: History) -> list[Cohort | UnknownBase]:
+    rows, faults = [], []
+    for index, section in enumerate(sections):
+        try:
+            rows.append(demand_row(msgspec.structs.asdict(section), history, path=f"demand.cohorts[{index}]"))
+        except InputError as error:
+            faults.append(error)
+    raise_collected(faults)
+    return rows
