@@ -228,3 +228,56 @@ def test_demand_that_nothing_serves_is_named(tmp_path: Path) -> None:
     night.weigh()
     with pytest.raises(InfeasibleError, match=r"demands\[0\]"):
         night.plan()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_client_that_has_nothing_yet_gets_a_delta_from_nothing(kind: str, tmp_path: Path) -> None:
+    """An empty base in the demand: a from-empty delta is weighed, published and followed like any other."""
+    scenario = write_world(tmp_path, kind, demand="base,target,clients\n,device,100000\n")
+    night = open_night(scenario, work=tmp_path / "work")
+    run_whole(night)
+    (one,) = night.follow()
+    assert one.followed is not None, one.error
+    assert (one.followed.hops, one.followed.fallback_reason) == (1, None)
+
+
+def test_every_codec_competes_and_the_dominated_ones_are_named(tmp_path: Path) -> None:
+    """Parallel candidates per pair; what is kept was measured, what is not has a reason, and the routes work."""
+    scenario = write_world(tmp_path)
+    codecs = ["bsdiff4", "zstd-patch-from", "hdiffpatch", "zstd"]
+    scenario.write_text(scenario.read_text().replace("[weigh]", f"[weigh]\ncodecs = {json.dumps(codecs)}"))
+    night = open_night(scenario, work=tmp_path / "work")
+    night.import_()
+    weighing = night.weigh()
+    assert weighing.measured == 28
+    seen = {candidate.codec for candidate in weighing.weighed} | {one.codec for one in weighing.pruned}
+    assert seen >= set(codecs)
+    night.plan()
+    night.build()
+    night.publish()
+    assert all(one.followed and not one.followed.fallback_reason for one in night.follow())
+
+
+def test_without_a_network_a_generator_stands_in_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages that cannot be fetched: the same commits, layers and refs from seeded trees."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    scenario = Path(__file__).resolve().parents[2] / "scenarios" / "factory-bases.toml"
+    news: list[str] = []
+
+    class Listener:
+        def say(self, text: str) -> None:
+            news.append(text)
+
+        def advance(self, step: str, done: int, total: int, note: str) -> None:
+            news.append(note)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    night = open_night(scenario, work=tmp_path / "work", reporter=Listener())
+    assert night.import_().commits == 9
+    assert any("a seeded generator stands in" in line for line in news)
+    history = night.history
+    assert history.commits[history.resolve("S1-on-B4")].layers == (history.resolve("B4"),)
+    first = history.refs
+    again = open_night(scenario, work=tmp_path / "again")
+    again.import_()
+    assert again.history.refs == first
