@@ -71,7 +71,9 @@ def test_solve_writes_a_plan_that_the_judge_confirms(graph: Path, tmp_path: Path
         *("format", "build", "routes", "cost", "stored_bytes", "server_cpu_s", "egress_bytes"),
         *("lower_bound", "gap", "status", "shadow_prices", "seed", "wall_s", "graph_digest"),
     }
-    assert (plan["lower_bound"], plan["gap"], plan["status"]) == (24.0, 0.0, "optimal")
+    assert plan["status"] == "optimal"
+    assert plan["gap"] == (24.0 - plan["lower_bound"]) / 24.0 <= 1e-6
+    assert plan["lower_bound"] <= 24.0
 
 
 def test_solve_is_the_same_every_time_but_for_the_clock(graph: Path, tmp_path: Path) -> None:
