@@ -43,6 +43,7 @@ _MODES = (*_ARCHIVE_MODES, "bare", "bare-user", "bare-user-only")
 _MAX_CONFIG_BYTES = 10**6
 
 _OBJECT = re.compile(r"([0-9a-f]{62})\.(commit|dirtree|dirmeta|filez?)")
+_PARTIAL = re.compile(r"([0-9a-f]{64})\.commitpartial")
 _FOLDER = re.compile("[0-9a-f]{2}")
 
 # As `ostree refs` does: files in refs/ that cannot be part of a ref's name (say `.rsync_info`) are passed over.
@@ -55,7 +56,7 @@ _USER_METADATA = "user.ostreemeta"
 
 
 class OSTreeRepository:
-    """A repository on this machine; a `Repository`.
+    """A local OSTree repository; a `Repository`.
 
     Args:
         path: its folder.
@@ -197,12 +198,9 @@ class OSTreeRepository:
 
     def _read_partial(self) -> dict[str, str]:
         """The commits that a pull left incomplete, each with the reason."""
-        stems = (name.partition(".commitpartial") for name in (entry.name for entry in self._list_folder("state")))
-        return {
-            checksum: "the commit is partial: some of its objects were never pulled"
-            for checksum, ending, rest in stems
-            if ending and not rest and is_checksum(checksum)
-        }
+        found = (_PARTIAL.fullmatch(entry.name) for entry in self._list_folder("state"))
+        reason = "the commit is partial: some of its objects were never pulled"
+        return {match[1]: reason for match in found if match}
 
     def _list_objects(self) -> Listing:
         """The checksums that are here, by kind: one listing instead of a look at every file."""
