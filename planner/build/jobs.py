@@ -7,16 +7,23 @@ must not touch the others, and a job's own peak can only be seen in its own proc
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
+import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+from threading import Thread
 
 from planner.build.builders import Builder
 from planner.build.pool import Pool
-from planner.errors import BuildError, PlannerError
+from planner.build.tools import is_missing
+from planner.errors import BuildError, PlannerError, ToolError
+from planner.history.files import full_disk_as_error
 from planner.weigh.candidates import Candidate, Weight, WeightStatus
 from planner.weigh.catalogue import Artifact
 
@@ -33,7 +40,8 @@ class Made:
 class Failed:
     """A job whose delta could not be built, or did not reproduce its target.
 
-    `is_final`: trying again would end the same way. A process that was ended from outside says nothing of that.
+    `is_final`: trying again would end the same way. A process that was ended from outside, or that the system
+    refused something, says nothing of that.
     """
 
     candidate: Candidate
@@ -41,8 +49,8 @@ class Failed:
     is_final: bool
 
 
-def make(builder: Builder, pool: Pool, candidate: Candidate) -> Made:
-    """Build one candidate, apply it to its base, compare with its target, and admit it to the pool.
+def make(builder: Builder, pool: Pool, candidate: Candidate, folder: Path) -> Made:
+    """Build one candidate in the empty `folder`, apply it to its base, compare with its target, admit it to the pool.
 
     CPU is this process's and its children's, user and system. The server pays for building and for proving;
     a client pays about what proving took.
@@ -52,7 +60,7 @@ def make(builder: Builder, pool: Pool, candidate: Candidate) -> Made:
         SpaceError: the disk is full.
     """
     base, target, codec = candidate.base, candidate.target, candidate.codec
-    with pool.making() as folder:
+    with full_disk_as_error(folder):
         started_s = _cpu_s()
         builder.build(base, target, codec, folder)
         built_s = _cpu_s()
@@ -81,64 +89,110 @@ def _peak_memory_bytes() -> int:
 
 
 def run_jobs(builder: Builder, pool: Pool, candidates: Sequence[Candidate], *, workers: int) -> Iterator[Made | Failed]:
-    """Outcomes as the jobs end, in no particular order; closing the iterator ends what still runs.
+    """Outcomes as the jobs end, in no particular order; closing the iterator kills what still runs.
+
+    Nothing of a job that did not end well stays in the pool, however it ended.
 
     Raises:
         PlannerError: something that is not the candidate's own fault: a full disk, a missing program, a defect.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["planner.build.jobs"])
     waiting = deque(candidates)
-    running: dict[Connection, tuple[BaseProcess, Candidate]] = {}
+    running: dict[Connection, _Job] = {}
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                candidate = waiting.popleft()
-                here, there = context.Pipe(duplex=False)
-                process: BaseProcess = context.Process(
-                    target=_work, args=(there, builder, pool, candidate), daemon=True
-                )
-                process.start()
-                there.close()
-                running[here] = process, candidate
+                job = _start(builder, pool, waiting.popleft())
+                running[job.results] = job
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)  # noqa: S101 - only connections were waited for
-                yield _outcome(ready, *running.pop(ready))
+                yield running.pop(ready).end()
     finally:
-        for connection, (process, _) in running.items():
-            process.terminate()
-            process.join()
-            connection.close()
+        for job in running.values():
+            job.kill()
 
 
-def _work(results: Connection, builder: Builder, pool: Pool, candidate: Candidate) -> None:
+# -- the parent's side ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """A job that runs; `resources` are its folder and its end of the pipe, held here because it may be killed."""
+
+    candidate: Candidate
+    process: BaseProcess
+    results: Connection
+    resources: ExitStack
+
+    def end(self) -> Made | Failed:
+        """The outcome of a job that has answered or died."""
+        with self.resources:
+            try:
+                answer: Made | Failed | PlannerError | None = self.results.recv()
+            except (EOFError, OSError):
+                answer = None
+            self.process.join()
+        if isinstance(answer, PlannerError):
+            raise answer
+        return answer or self._judge_silence()
+
+    def _judge_silence(self) -> Failed:
+        status = self.process.exitcode or 0
+        if status >= 0:
+            raise BuildError("a job's process failed; its error is above", status=status, candidate=str(self.candidate))
+        return Failed(candidate=self.candidate, reason=f"its process was ended by signal {-status}", is_final=False)
+
+    def kill(self) -> None:
+        """End the job now, with whatever programs it started."""
+        with self.resources:
+            # Its group is named by its own id; a process that has not made its group yet has no children either.
+            with suppress(ProcessLookupError):
+                if self.process.pid and self.process.is_alive():
+                    os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill()
+            self.process.join()
+
+
+def _start(builder: Builder, pool: Pool, candidate: Candidate) -> _Job:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["planner.build.jobs"])
+    with ExitStack() as resources:
+        folder = resources.enter_context(pool.making())
+        here, there = context.Pipe(duplex=False)
+        resources.enter_context(here)
+        with there:
+            arguments = (there, builder, pool, candidate, folder)
+            process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)
+            process.start()
+        return _Job(candidate=candidate, process=process, results=here, resources=resources.pop_all())
+
+
+# -- the job's own side --------------------------------------------------------------------------------------------
+
+
+def _work(results: Connection, builder: Builder, pool: Pool, candidate: Candidate, folder: Path) -> None:
     """What a job's process does."""
+    os.setpgrp()
+    Thread(target=_die_with_parent, daemon=True).start()
+    results.send(_attempt(builder, pool, candidate, folder))
+
+
+def _die_with_parent() -> None:
+    """Kill this job and its programs when the run is gone: they would work on beside the next run, unseen."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.killpg(0, signal.SIGKILL)
+
+
+def _attempt(builder: Builder, pool: Pool, candidate: Candidate, folder: Path) -> Made | Failed | PlannerError:
     try:
-        results.send(make(builder, pool, candidate))
+        return make(builder, pool, candidate, folder)
+    except BuildError as error:
+        return Failed(candidate=candidate, reason=str(error), is_final=True)
+    except ToolError as error:
+        # A program that is missing fails every job. One that failed or was killed may have met a full memory.
+        return error if is_missing(error) else Failed(candidate=candidate, reason=str(error), is_final=False)
     except PlannerError as error:
-        results.send(error)
-    except OSError as error:
-        results.send(BuildError("the system refused", reason=str(error)))
-    except MemoryError:
-        results.send(BuildError("ran out of memory"))
-
-
-def _outcome(results: Connection, process: BaseProcess, candidate: Candidate) -> Made | Failed:
-    answer: Made | PlannerError | None
-    try:
-        answer = results.recv()
-    except EOFError:
-        answer = None
-    finally:
-        results.close()
-        process.join()
-    if isinstance(answer, Made):
-        return answer
-    if isinstance(answer, BuildError):
-        return Failed(candidate=candidate, reason=str(answer), is_final=True)
-    if answer is not None:
-        raise answer
-    status = process.exitcode or 0
-    if status >= 0:
-        raise BuildError("a job's process failed; its error is above", status=status, candidate=str(candidate))
-    return Failed(candidate=candidate, reason=f"its process was ended by signal {-status}", is_final=False)
+        return error
+    except (OSError, MemoryError) as error:
+        return Failed(candidate=candidate, reason=f"the system refused: {error!r}", is_final=False)

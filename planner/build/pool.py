@@ -19,7 +19,6 @@ from pathlib import Path
 
 from planner.errors import BuildError
 from planner.history.files import digest_file, full_disk_as_error, sync_directory, sync_file
-from planner.history.records import EMPTY
 from planner.weigh.candidates import Candidate
 from planner.weigh.catalogue import Artifact
 
@@ -45,7 +44,7 @@ class Pool:
     def has(self, artifact: Artifact) -> bool:
         """Whether the artifact's files are here with the right total size; `check` reads them."""
         folder = self.folder(artifact.candidate)
-        return folder.is_dir() and sum(file.stat().st_size for file in folder.iterdir()) == artifact.wire_bytes
+        return folder.is_dir() and sum(file.lstat().st_size for file in folder.iterdir()) == artifact.wire_bytes
 
     def check(self, artifact: Artifact) -> None:
         """Read the artifact's files once more.
@@ -59,7 +58,11 @@ class Pool:
 
     @contextmanager
     def making(self) -> Iterator[Path]:
-        """A new empty folder to make a delta in; it is gone when the block ends."""
+        """A new empty folder to make a delta in; it is gone when the block ends.
+
+        Raises:
+            SpaceError: the disk is full, here or inside the block.
+        """
         with full_disk_as_error(self.root):
             (self.root / "tmp").mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(dir=self.root / "tmp"))
@@ -108,8 +111,3 @@ def measure_files(folder: Path) -> tuple[str, int]:
     if not files:
         raise BuildError("the delta has no files", path=str(folder))
     return digest.hexdigest(), total_bytes
-
-
-def commit_or_empty(name: str) -> str:
-    """A commit as path and table text give it: `empty` is the empty commit."""
-    return EMPTY if name == "empty" else name

@@ -1,53 +1,61 @@
 #!/bin/sh
 # Take an OSTree client to the newest commit of a ref by its published route, one delta per hop.
-# Usage: follow.sh REPO REMOTE REF [MAX_HOPS]
-# Exit: 0 the client is on the target; 1 not even a full pull worked; 2 wrong use.
-# Needs: ostree, and curl or wget for remotes that are not file://. The remote must exist in REPO.
-set -eu
-[ $# -ge 3 ] || { echo "usage: $0 REPO REMOTE REF [MAX_HOPS]" >&2; exit 2; }
-repo=$1 remote=$2 ref=$3 max_hops=${4:-64}
-area=extensions/deltaplan/routes
-url=$(ostree remote show-url "$remote" --repo="$repo")
-tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT INT TERM
+# Usage: [DELTAPLAN_BASE=COMMIT] follow.sh REPO REMOTE REF [MAX_HOPS]
+#   DELTAPLAN_BASE is the commit that the client is on, where REF does not say: a factory image is on another ref.
+# Exit: 0 REF is at its newest commit, which is printed; 1 not even a full pull worked, REF is where it was;
+#   2 wrong use. Needs: ostree, the remote in REPO, curl or wget. Without a route that works it pulls in full.
+set -euf
 
 say() { echo "follow: $*" >&2; }
 
-fetch() { # URL FILE: at most 1 MB, so that a hostile server cannot fill the disk
-    case $1 in
-    file://*) head -c 1000000 "${1#file://}" ;;
-    *) if command -v curl >/dev/null; then curl -sf -m 60 --max-filesize 1000000 "$1"
-       else wget -qO- -T 60 "$1" | head -c 1000000; fi ;;
-    esac >"$2" 2>/dev/null
+fetch() { # URL: at most 1 MB in a minute, whatever a hostile server sends
+    if command -v curl >/dev/null; then curl -q -gsf -m 60 "$1"
+    else $(command -v timeout >/dev/null && echo timeout 60) wget -qO- -t 1 -T 60 "$1"
+    fi 2>/dev/null | head -c 1000000
 }
 
 is_commit() { [ ${#1} -eq 64 ] && case $1 in *[!0-9a-f]*) false ;; esac }
 
-base=$(ostree rev-parse --repo="$repo" "$remote:$ref" 2>/dev/null || ostree rev-parse --repo="$repo" "$ref" 2>/dev/null ||
-    echo "${DELTAPLAN_BASE:-empty}") # DELTAPLAN_BASE: the deployed commit, where it is on another ref
-target=$(ostree remote refs "$remote" --revision --repo="$repo" | tr '\t' ' ' | sed -n "s|^$remote:$ref ||p")
-is_commit "$target" || { say "the remote has no ref $ref"; exit 1; }
-[ "$base" != "$target" ] || { say "already at $target"; exit 0; }
-
-hops() { # print the commits of the first route to the target that is short enough, or fail
-    fetch "${url%/}/$area/$base" "$tmp/index" || return 1
-    [ "$(head -n 1 "$tmp/index")" = deltaplan-routes/1 ] && [ "$(tail -n 1 "$tmp/index")" = end ] || return 1
-    awk -v ref="$ref" -v target="$target" -v most="$max_hops" '
-        $1 == "route" { if (taken) exit; taken = $2 == ref && $3 == target && $4 != "full" && $4 + 0 <= most + 0 }
-        $1 == "hop" && taken { print $3; found = 1 }
-        END { exit !found }' "$tmp/index"
+hops() { # the commits of the first route to the target that is short enough; the index must be whole, for this base
+    fetch "${url%/}/extensions/deltaplan/routes/$base" | base=$base ref=$ref target=$target most=$max_hops awk '
+        NR == 1 { is_good = $0 == "deltaplan-routes/1" }
+        NR == 2 { is_good = is_good && $0 == "base " ENVIRON["base"] }
+        $1 == "route" { taken = !count && $2 == ENVIRON["ref"] && $3 == ENVIRON["target"] &&
+                                $4 ~ /^[1-9][0-9]?$/ && $4 + 0 <= ENVIRON["most"] + 0; if (taken) count = $4 + 0 }
+        $1 == "hop" && taken { route = route $3 "\n"; found++; end = $3 }
+        { last = $0 }
+        END { if (!is_good || last != "end" || !count || found != count || end != ENVIRON["target"]) exit 1
+              printf "%s", route }'
 }
+
+pull() { ostree pull --repo="$repo" "$@" </dev/null >&2; }
 
 walk() {
-    hops >"$tmp/hops" || { say "no route from $base"; return 1; }
-    while read -r commit; do
-        is_commit "$commit" || return 1
-        [ "$commit" = "$target" ] && commit="$ref@$target"
-        ostree pull --repo="$repo" --require-static-deltas "$remote" "$commit" </dev/null >&2 || return 1
-    done <"$tmp/hops"
+    [ "$base" != "$target" ] || return 0
+    route=$(hops) || { say "no route from $base"; return 1; }
+    for commit in $route; do is_commit "$commit" && pull --require-static-deltas "$remote" "$commit" || return 1; done
 }
 
-walk || { say "pulling in full"; ostree pull --repo="$repo" --disable-static-deltas "$remote" "$ref@$target" >&2 || exit 1; }
-[ "$(ostree rev-parse --repo="$repo" "$remote:$ref")" = "$target" ] || { say "the ref is not at $target"; exit 1; }
-ostree fsck --quiet --repo="$repo" >&2 || exit 1
-ostree prune --refs-only --depth=0 --repo="$repo" >&2
+check() { # that the target is complete, and nothing in the repository damaged
+    ostree show --repo="$repo" "$target" >/dev/null && [ ! -e "$repo/state/$target.commitpartial" ] &&
+        ostree fsck --quiet --repo="$repo" >&2
+}
+
+current() { ostree rev-parse --repo="$repo" "$1" 2>/dev/null || :; }
+
+case $# in 3 | 4) repo=$1 remote=$2 ref=$3 max_hops=${4:-64} ;; *) max_hops=none ;; esac
+case $max_hops in '' | *[!0-9]*) say "usage: $0 REPO REMOTE REF [MAX_HOPS]"; exit 2 ;; esac
+url=$(ostree remote show-url "$remote" --repo="$repo")
+target=$(ostree remote summary "$remote" --repo="$repo" | ref=$ref awk ' # `* REF` or `* (COLLECTION, REF)`, then its commit
+    $1 == "*" { here = $NF == ENVIRON["ref"] || $NF == ENVIRON["ref"] ")" }
+    here && NF == 1 && length($1) == 64 { print $1; exit }')
+is_commit "$target" || { say "the remote has no ref $ref"; exit 1; }
+now=$(current "$remote:$ref") && base=${DELTAPLAN_BASE:-${now:-$(current "$ref")}} && base=${base:-empty}
+[ "$base" = empty ] || is_commit "$base" || { say "DELTAPLAN_BASE is no commit"; exit 2; }
+[ "$now" != "$target" ] || { say "already there"; echo "$target"; exit 0; }
+walk && check || { # first drop what is damaged: a pull fetches and checks what is not there
+    say "pulling in full"; ostree fsck --quiet --delete --repo="$repo" >&2 || :
+    pull --disable-static-deltas "$remote" "$target" || exit 1; }
+pull --disable-static-deltas "$remote" "$ref@$target" || exit 1 # only now the ref moves
+ostree prune --refs-only --depth=0 --repo="$repo" >&2 || say "the repository cannot be pruned"
 echo "$target"

@@ -20,18 +20,20 @@ class Client(Protocol):
             FollowError: the server does not say.
         """
 
-    def take(self, hop: Hop, base: str, *, ref: str | None) -> None:
-        """Apply one delta; afterwards the hop's commit is complete in the client. `ref` is given on the last hop.
+    def take(self, hop: Hop, base: str) -> None:
+        """Apply one delta to `base`; afterwards the hop's commit is complete in the client. No ref moves.
 
         Raises:
             FollowError: the delta is missing or damaged, or does not give the commit.
         """
 
-    def pull_in_full(self, target: str, ref: str | None) -> int:
-        """Fetch what is missing of the target; the bytes it took, or 0 where they cannot be known.
+    def pull_in_full(self, target: str) -> int:
+        """Fetch what is missing or damaged of the target; the bytes it took, or 0 where they cannot be known.
+
+        No ref moves.
 
         Raises:
-            FollowError: an object is missing or damaged.
+            FollowError: the server lacks an object, or has a damaged one.
         """
 
     def check(self, target: str) -> None:
@@ -42,7 +44,11 @@ class Client(Protocol):
         """
 
     def finish(self, target: str, ref: str | None) -> None:
-        """Point the ref to the target and drop the intermediate commits."""
+        """Point the ref to the target, which was checked, and drop the intermediate commits.
+
+        Raises:
+            PlannerError: it cannot be done; the ref is where it was, or at the target.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +82,8 @@ def follow(
     """Take a client from `base` to the ref or commit it wants, by its route if there is one.
 
     A route that is missing, damaged or ends somewhere else than the server's head of the ref is not
-    followed to the end: the client pulls in full instead, which is always right and only dearer.
+    followed to the end: the client pulls in full instead, which is always right and only dearer. The ref moves
+    last, once the target was found to be whole.
 
     Raises:
         FollowError: not even a full pull reached the target; the client keeps what it had.
@@ -87,22 +94,21 @@ def follow(
     try:
         route = _route(remote, base, target, ref, abilities or Abilities())
         for hop in route.hops or ():
-            previous = route.hops[hops - 1].commit if hops and route.hops else base
-            client.take(hop, previous, ref=ref if hop.commit == target else None)
+            client.take(hop, route.hops[hops - 1].commit if hops and route.hops else base)
             hops, wire_bytes = hops + 1, wire_bytes + hop.wire_bytes
         if route.hops is None:
-            wire_bytes = client.pull_in_full(target, ref)
+            wire_bytes = client.pull_in_full(target)
         client.check(target)
     except (FollowError, InputError) as error:
         reason = str(error)
-        wire_bytes += _pull_in_full(client, target, ref, reason)
+        wire_bytes += _pull_in_full(client, target, reason)
     client.finish(target, ref)
     return Followed(base=base, target=target, ref=ref, hops=hops, wire_bytes=wire_bytes, fallback_reason=reason)
 
 
-def _pull_in_full(client: Client, target: str, ref: str | None, reason: str) -> int:
+def _pull_in_full(client: Client, target: str, reason: str) -> int:
     try:
-        wire_bytes = client.pull_in_full(target, ref)
+        wire_bytes = client.pull_in_full(target)
         client.check(target)
     except PlannerError as error:
         raise FollowError(
@@ -121,7 +127,7 @@ def _route(remote: Remote, base: str, target: str, ref: str | None, abilities: A
         return PublishedRoute(ref=ref, target=target, wire_bytes=0, hops=())
     data = remote.fetch(index_path(base), max_bytes=MAX_INDEX_BYTES)
     try:
-        routes = parse_index(data.decode("ascii"), base)
+        routes = parse_index(data.decode(), base)
     except UnicodeDecodeError as error:
         raise FollowError("the route index is not text", reason=str(error)) from error
     fitting = [r for r in routes if r.target == target and r.ref == ref and abilities.allow(r)]

@@ -1,14 +1,26 @@
-"""A stock OSTree client: every hop is one `ostree pull` of an explicit commit."""
+"""A stock OSTree client: every hop is one `ostree pull` of a bare commit, and the ref moves last.
+
+A bare commit is pulled by a delta from any commit that the client holds whole, on a ref or not; without a ref it stays
+until it is pruned. Of several usable deltas the tool takes the one whose base is newest by timestamp, which is the
+planned one unless an older commit of the client's is dated later than the hop before.
+"""
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from planner.build.tools import run_tool
 from planner.errors import FollowError, ToolError
-from planner.history.records import EMPTY, is_checksum
+from planner.history.records import EMPTY
 from planner.publish.routes import Hop
+
+_REF_IN_SUMMARY = re.compile(r"^\* (.+)\n +Latest Commit .*\n +([0-9a-f]{64})$", re.MULTILINE)
+
+# The end of a check that found nothing, where an earlier one marked commits as damaged: the one that the client was on.
+_OTHERS_ARE_PARTIAL = "partial commits from fsck-detected corruption"
 
 PULL_TIMEOUT_S = 3600.0
 
@@ -26,35 +38,43 @@ class OSTreeClient:
 
     def head(self, ref: str) -> str:
         """The commit that the remote's summary gives for a ref."""
-        for line in self._ostree("remote", "refs", self.remote_name, "--revision").splitlines():
-            name, _, commit = line.replace("\t", " ").partition(" ")
-            if name == f"{self.remote_name}:{ref}" and is_checksum(commit.strip()):
-                return commit.strip()
+        # `remote refs --revision` would say it in one line, but 2022.7 does not know it.
+        listed = _REF_IN_SUMMARY.findall(self._ostree("remote", "summary", self.remote_name))
+        for name, commit in listed:
+            if name == ref or name.endswith(f", {ref})"):  # the latter in a repository with a collection
+                return str(commit)
         raise FollowError("the remote has no such ref", remote=self.remote_name, ref=ref)
 
-    def take(self, hop: Hop, base: str, *, ref: str | None) -> None:  # noqa: ARG002 - the tool finds the base itself
+    def take(self, hop: Hop, base: str) -> None:  # noqa: ARG002 - the tool finds the base itself
         """Pull the hop's commit by its delta; a pull that would not use one fails."""
-        self._ostree("pull", "--require-static-deltas", self.remote_name, f"{ref}@{hop.commit}" if ref else hop.commit)
+        self._ostree("pull", "--require-static-deltas", self.remote_name, hop.commit)
 
-    def pull_in_full(self, target: str, ref: str | None) -> int:
+    def pull_in_full(self, target: str) -> int:
         """Pull the target without deltas; the bytes are not known."""
-        wanted = f"{ref}@{target}" if ref else target
-        self._ostree("pull", "--disable-static-deltas", self.remote_name, wanted)
+        with suppress(FollowError):
+            # A pull passes over what is there, even where it is damaged; this drops it. It fails where it did.
+            self._ostree("fsck", "--quiet", "--delete")
+        self._ostree("pull", "--disable-static-deltas", self.remote_name, target)
         return 0
 
     def check(self, target: str) -> None:
         """Check the whole repository, and that the target is complete in it."""
-        self._ostree("fsck", "--quiet")
+        try:
+            self._ostree("fsck", "--quiet")
+        except FollowError as error:
+            if _OTHERS_ARE_PARTIAL not in str(error):
+                raise
         if (self.path / "state" / f"{target}.commitpartial").exists():
             raise FollowError("the commit is not whole", commit=target)
         self._ostree("show", target)
 
     def finish(self, target: str, ref: str | None) -> None:
-        """Make sure that the ref (where one was asked for) is at the target, and drop intermediate commits."""
+        """Point the remote ref (`pinned`, where none was asked for) to the target, and drop intermediate commits."""
         if ref is None:
             self._ostree("refs", "--create=pinned", "--force", target)
-        elif self._ostree("rev-parse", f"{self.remote_name}:{ref}").strip() != target:
-            raise FollowError("the ref is not at the target", ref=ref, target=target)
+        else:
+            # Nothing is left to download; the tool checks that the commit may be on this ref.
+            self._ostree("pull", "--disable-static-deltas", self.remote_name, f"{ref}@{target}")
         self._ostree("prune", "--refs-only", "--depth=0")
 
     def current(self, ref: str) -> str:

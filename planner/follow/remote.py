@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import http.client
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from planner.errors import FollowError, InputError
 from planner.history.files import read_bounded
 
 TIMEOUT_S = 60.0
 """A server that sends nothing for this long is given up."""
+MIN_BYTES_PER_S = 1000
+"""A server that is slower than this after `TIMEOUT_S` is given up, too; libostree's own limit."""
+
+_PIECE_BYTES = 2**20
 
 
 class Remote(Protocol):
@@ -52,24 +58,53 @@ class HttpRemote:
         """One file's bytes; see `Remote.fetch`."""
         url = f"{self.url.rstrip('/')}/{urllib.parse.quote(path)}"
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 - open_remote checked the scheme
-                data: bytes = answer.read(max_bytes + 1)
-        except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
+            with _OPENER.open(url, timeout=TIMEOUT_S) as answer:
+                return _read_answer(answer, max_bytes)
+        except FollowError as error:
+            raise FollowError(error.message, path=path, **error.facts) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise FollowError("cannot be fetched", path=path, reason=str(error)) from error
+
+
+def _read_answer(answer: http.client.HTTPResponse, max_bytes: int) -> bytes:
+    # In pieces: memory is asked for by what comes, not by what a hostile index announces.
+    data, started_s = bytearray(), time.monotonic()
+    while piece := answer.read1(_PIECE_BYTES):
+        data += piece
         if len(data) > max_bytes:
-            raise FollowError("is larger than announced", path=path, max_bytes=max_bytes)
-        return data
+            raise FollowError("is larger than announced", max_bytes=max_bytes)
+        if time.monotonic() - started_s > TIMEOUT_S + len(data) / MIN_BYTES_PER_S:
+            raise FollowError("comes too slowly", got_bytes=len(data))
+    if answer.length:
+        raise FollowError("is cut off", missing_bytes=answer.length)
+    return bytes(data)
+
+
+class _WebOnly(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to web servers only, and never from HTTPS to HTTP; the default would go on to FTP."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        """The request that a redirect asks for."""
+        if urllib.parse.urlsplit(newurl).scheme not in ("https", req.type):
+            raise urllib.error.URLError(f"is redirected to {newurl[:200]}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+
+
+_OPENER = urllib.request.build_opener(_WebOnly)
 
 
 def open_remote(location: str) -> Remote:
-    """The remote at a URL (http, https) or in a folder.
+    """The remote at a URL (http, https, file) or in a folder.
 
     Raises:
         InputError: the location is neither.
     """
-    scheme = urllib.parse.urlsplit(location).scheme
-    if scheme in ("http", "https"):
+    scheme, separator, rest = location.partition("://")
+    if separator and scheme in ("http", "https"):
         return HttpRemote(location)
-    if scheme in ("", "file") and Path(urllib.parse.urlsplit(location).path).is_dir():
-        return FolderRemote(Path(urllib.parse.urlsplit(location).path))
+    folder = Path(urllib.parse.unquote(rest) if separator and scheme == "file" else location)
+    if folder.is_dir():
+        return FolderRemote(folder)
     raise InputError("is no http(s) URL and no folder", path="remote", got=location)

@@ -37,7 +37,7 @@ class StoreClient:
                 return commit
         raise FollowError("the server's summary has no such ref", ref=ref)
 
-    def take(self, hop: Hop, base: str, *, ref: str | None) -> None:  # noqa: ARG002 - the ref moves in `finish`
+    def take(self, hop: Hop, base: str) -> None:
         """Apply one delta to the store; every object is checked before it is kept."""
         data = self.remote.fetch(f"{hop.path}/delta", max_bytes=hop.wire_bytes)
         try:
@@ -51,8 +51,8 @@ class StoreClient:
         if (bundle.base, bundle.target) != (base, hop.commit):
             raise FollowError("is another delta than announced", path=hop.path)
 
-    def pull_in_full(self, target: str, ref: str | None) -> int:  # noqa: ARG002 - the ref moves in `finish`
-        """Fetch each missing object on its own; the bytes downloaded."""
+    def pull_in_full(self, target: str) -> int:
+        """Fetch each missing or damaged object on its own; the bytes downloaded."""
         downloaded: list[int] = []
 
         def read(name: ObjectName) -> bytes:
@@ -67,9 +67,12 @@ class StoreClient:
             downloaded.append(len(packed))
             return data
 
-        with self.store.batch():
-            for _ in _read_commit(target, read):
-                pass
+        try:
+            with self.store.batch():
+                for _ in _read_commit(target, read):
+                    pass
+        except PlannerError as error:
+            raise FollowError("the full pull failed", commit=target, reason=str(error)) from error
         return sum(downloaded)
 
     def _read_held(self, name: ObjectName) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import fsum, inf
 
 import numpy as np
@@ -11,13 +12,14 @@ from planner.optimize.reduce import Cohort
 from planner.optimize.routes import route_table
 
 
-def split_bound(problem: Problem, cohorts: tuple[Cohort, ...]) -> float:
-    """No feasible selection costs less than this.
+def split_bound(problem: Problem, cohorts: tuple[Cohort, ...], is_time_up: Callable[[], bool] = lambda: False) -> float:
+    """No feasible selection costs less than this (but for the rounding of sums).
 
     Each candidate's fixed money, with an equal share of each part that it needs, is split between the
     cohorts that might use it, by their clients. A selection pays every share of what it keeps, so the sum
     of each cohort's cheapest route at its own shares is a bound (weak duality of the strong formulation;
-    Balakrishnan, Magnanti and Wong 1989, section 2). Budgets and byte limits are relaxed.
+    Balakrishnan, Magnanti and Wong 1989, section 2). Budgets and byte limits are relaxed. When time is up,
+    the cohorts not yet looked at count nothing, which is a bound still.
     """
     shared = _money_with_parts(problem)
     claims = np.zeros(len(problem.candidates))
@@ -27,6 +29,7 @@ def split_bound(problem: Problem, cohorts: tuple[Cohort, ...]) -> float:
     return fsum(
         _cheapest(problem, cohort, shared[cohort.edges] * (weight / claims[cohort.edges]))
         for cohort, weight in zip(cohorts, weights, strict=True)
+        if not is_time_up()
     )
 
 

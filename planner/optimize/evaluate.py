@@ -65,12 +65,12 @@ def evaluate(problem: Problem, selection: Selection) -> Evaluation:
     """Cost, totals and broken rules of a selection, from the problem alone.
 
     Sums are exact before rounding (`math.fsum`), so the order of rows does not matter. A full pull
-    that is not allowed counts no bytes and is reported as a violation.
+    that is not allowed, and a candidate that does not exist, count nothing and are reported as violations.
 
     Source: `deltaplan-graph/1` and `deltaplan-plan/1` in `docs/formats.md`.
     """
     rows, parts = problem.candidates, problem.parts
-    build = sorted(set(selection.build))
+    build = _existing(problem, selection.build)
     needed = sorted({part for candidate in build for part in problem.parts_of[candidate]})
     stored_bytes = fsum([*rows.stored_bytes[build].tolist(), *parts.stored_bytes[needed].tolist()])
     server_cpu_s = fsum(
@@ -102,18 +102,30 @@ def evaluate(problem: Problem, selection: Selection) -> Evaluation:
     )
 
 
+def route_bytes(problem: Problem, route: tuple[int, ...]) -> float:
+    """What one client downloads over a route; the sum is exact before rounding."""
+    return fsum(problem.candidates.wire_bytes[list(route)].tolist())
+
+
+def _existing(problem: Problem, candidates: tuple[int, ...]) -> list[int]:
+    """The candidates that the problem has, ascending and without repeats."""
+    return sorted({candidate for candidate in candidates if 0 <= candidate < len(problem.candidates)})
+
+
 def _client_totals(problem: Problem, selection: Selection) -> tuple[float, float, float]:
     """Bytes sent, client core-seconds and hops over all clients."""
-    egress, client_cpu, hops = [], [], []
-    for index, route in enumerate(selection.routes):
+    egress: list[float] = []
+    client_cpu: list[float] = []
+    hops: list[float] = []
+    for index, route in enumerate(selection.routes[: len(problem.demands)]):
         clients = float(problem.demands.clients[index])
         if route is None:
             full_pull_bytes = float(problem.demands.full_pull_bytes[index])
             egress.append(clients * full_pull_bytes if full_pull_bytes < float("inf") else 0.0)
             continue
-        for hop in route:
-            egress.append(clients * float(problem.candidates.wire_bytes[hop]))
-            client_cpu.append(clients * float(problem.candidates.client_cpu_s[hop]))
+        hops_there = [hop for hop in route if 0 <= hop < len(problem.candidates)]
+        egress += (clients * problem.candidates.wire_bytes[hops_there]).tolist()
+        client_cpu += (clients * problem.candidates.client_cpu_s[hops_there]).tolist()
         hops.append(clients * len(route))
     return fsum(egress), fsum(client_cpu), fsum(hops)
 
@@ -140,10 +152,10 @@ def _limit_violations(problem: Problem, stored_bytes: float, server_cpu_s: float
 def _route_violations(problem: Problem, selection: Selection) -> list[str]:
     if len(selection.routes) != len(problem.demands):
         return [f"routes: one per demand expected: got={len(selection.routes)}, demands={len(problem.demands)}"]
-    chosen = set(selection.build)
+    chosen = set(_existing(problem, selection.build))
     found = []
     for index, route in enumerate(selection.routes):
-        reason = _full_pull_fault(problem, index) if route is None else _route_fault(problem, index, route, chosen)
+        reason = _full_pull_fault(problem, index) if route is None else route_fault(problem, index, route, chosen)
         if reason:
             found.append(f"routes[{index}]: {reason}")
     return found
@@ -158,8 +170,8 @@ def _full_pull_fault(problem: Problem, demand: int) -> str:
     return ""
 
 
-def _route_fault(problem: Problem, demand: int, route: tuple[int, ...], chosen: set[int]) -> str:
-    """The first rule that a route breaks, or nothing."""
+def route_fault(problem: Problem, demand: int, route: tuple[int, ...], chosen: set[int]) -> str:
+    """The first rule that a demand's route breaks where the chosen candidates are built, or nothing."""
     demands, rows = problem.demands, problem.candidates
     at = int(demands.base[demand])
     for hop in route:
@@ -172,6 +184,6 @@ def _route_fault(problem: Problem, demand: int, route: tuple[int, ...], chosen: 
         return "does not end at the target"
     if demands.max_hops[demand] != NO_HOP_LIMIT and len(route) > demands.max_hops[demand]:
         return "has more hops than max_hops"
-    if fsum(rows.wire_bytes[list(route)].tolist()) > demands.max_wire_bytes[demand]:
+    if route_bytes(problem, route) > demands.max_wire_bytes[demand]:
         return "downloads more than max_wire_bytes"
     return ""

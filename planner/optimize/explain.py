@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.optimize.evaluate import Evaluation, Route, evaluate
+from planner.optimize.evaluate import Evaluation, Route, evaluate, route_bytes, route_fault
 from planner.optimize.plan import Plan
 from planner.optimize.problem import BoolArray, Problem
 from planner.optimize.routes import choose_routes, select
@@ -17,7 +17,8 @@ class Alternative:
     """One way to serve a demand.
 
     `client_bytes` and `client_money` are one client's; `fixed_money` is what the server would newly pay
-    for hops that the plan does not keep, their parts included.
+    for hops that the plan does not keep, their parts included. `fault` is the limit of the demand that
+    forbids this way, or empty; the server's limits are not looked at.
     """
 
     kind: str
@@ -25,13 +26,15 @@ class Alternative:
     client_bytes: float
     client_money: float
     fixed_money: float
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateVerdict:
     """What happens to the plan when one candidate's fate is changed and every client reroutes.
 
-    `change_money` is the new total less the plan's; `violations` are the rules that the change breaks.
+    `change_money`, `stored_bytes` and `server_cpu_s` are the new totals less the plan's; `violations` are the
+    rules that the changed plan breaks.
     """
 
     candidate: int
@@ -84,9 +87,10 @@ def _alternative(problem: Problem, plan: Plan, demand: int, kind: str, route: Ro
     return Alternative(
         kind=kind,
         route=route,
-        client_bytes=float(problem.candidates.wire_bytes[hops].sum()),
+        client_bytes=route_bytes(problem, route),
         client_money=float(problem.hop_money[hops].sum()),
         fixed_money=float(problem.candidate_money[new].sum() + problem.part_money[parts].sum()),
+        fault=route_fault(problem, demand, route, set(route)),
     )
 
 

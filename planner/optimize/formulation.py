@@ -18,7 +18,7 @@ from math import inf
 
 import numpy as np
 
-from planner.optimize.evaluate import Selection
+from planner.optimize.evaluate import Selection, evaluate, route_bytes
 from planner.optimize.problem import BoolArray, FloatArray, IntArray, Problem
 from planner.optimize.reduce import Cohort
 
@@ -54,13 +54,12 @@ class Milp:
     limit_rows: dict[str, int]
     limit_scale: dict[str, float]
 
-    def with_cover(self, is_chosen: BoolArray) -> Milp:
-        """The same with one row more: not all of the chosen candidates together.
+    def with_cover(self, columns: IntArray) -> Milp:
+        """The same with one row more: not all of these columns together.
 
-        Valid where those candidates break a budget by themselves: so does every superset. It repairs
-        solutions that keep a budget only within the solver's tolerance.
+        Valid where they break a budget or a byte limit by themselves: so does every superset. It repairs
+        solutions that keep a limit only within the solver's tolerance.
         """
-        columns = np.flatnonzero(is_chosen)
         return replace(
             self,
             starts=np.r_[self.starts, self.starts[-1] + len(columns)],
@@ -69,6 +68,19 @@ class Milp:
             row_low=np.r_[self.row_low, -inf],
             row_high=np.r_[self.row_high, len(columns) - 1.0],
         )
+
+
+def find_covers(problem: Problem, milp: Milp, cohorts: tuple[Cohort, ...], values: FloatArray) -> list[IntArray]:
+    """Sets of columns that a solution uses together although an exact sum says that no plan may."""
+    covers = []
+    kept = np.flatnonzero(values[: len(milp.candidates)] > 0.5)
+    if evaluate(problem, Selection(build=tuple(milp.candidates[kept].tolist()), routes=())).breaks_limit:
+        covers.append(kept)
+    for cohort, block in zip(cohorts, milp.cohorts, strict=True):
+        used = np.flatnonzero(values[block.first : block.full_pull] > 0.5)
+        if route_bytes(problem, tuple(block.edge[used].tolist())) > cohort.max_wire_bytes:
+            covers.append(block.first + used)
+    return covers
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from math import inf, isfinite
-from typing import Any, Literal
+from math import inf
+from typing import Any, Literal, TypeGuard
 
 import msgspec
 import numpy as np
@@ -34,6 +34,9 @@ from planner.optimize.problem import (
 GRAPH_FORMAT = "deltaplan-graph/1"
 PLAN_FORMAT = "deltaplan-plan/1"
 
+_ANY_INDEX = 2**63
+"""Bound of indexes into something whose length is not known."""
+
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "candidates": ("base", "target", "wire_bytes", "stored_bytes", "server_cpu_s", "client_cpu_s", "built"),
     "parts": ("stored_bytes", "server_cpu_s", "built", "candidate", "part"),
@@ -42,6 +45,9 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "limits": ("stored_bytes", "server_cpu_s"),
 }
 _REQUIRED = ("format", "commits", "candidates", "demands")
+
+_LARGEST = 1e30
+"""No quantity or price is larger: products of three of them stay finite, and a plan's total with them."""
 
 
 def parse_graph(data: bytes | str) -> Problem:
@@ -52,7 +58,7 @@ def parse_graph(data: bytes | str) -> Problem:
     """
     try:
         document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError("is not JSON", path="graph", reason=str(error)) from error
     return graph_from_dict(document)
 
@@ -72,7 +78,7 @@ class _Reader:
     def __init__(self, document: object) -> None:
         self.errors: list[InputError] = []
         self.document = self._object(document, "graph", ("format", "commits", *_SECTIONS))
-        for key in _REQUIRED:
+        for key in _REQUIRED if isinstance(document, dict) else ():
             if key not in self.document:
                 self._fault(key, "is missing")
         if self.document.get("format", GRAPH_FORMAT) != GRAPH_FORMAT:
@@ -96,9 +102,11 @@ class _Reader:
     def problem(self) -> Problem | None:
         """The problem, or None where `errors` says why not."""
         commits = self._commits()
-        candidates = self._candidates(len(commits))
+        # Where the commits are no array, that is the fault, and not every index into them.
+        known_commits = len(commits) if isinstance(self.document.get("commits"), list) else _ANY_INDEX
+        candidates = self._candidates(known_commits)
         parts = self._parts(len(candidates))
-        demands = self._demands(len(commits))
+        demands = self._demands(known_commits)
         prices = {key: self._number("prices", key) for key in self.sections["prices"]}
         limits = {key: self._number("limits", key, null=True) for key in self.sections["limits"]}
         if self.errors:
@@ -173,33 +181,23 @@ class _Reader:
                 return len(columns[key])
         return 0
 
-    def _column(self, section: str, key: str, rows: int, default: object) -> list[Any]:
-        """The column as a list of `rows` entries; faults give the default."""
-        path, columns = f"{section}.{key}", self.sections[section]
+    def _values(self, section: str, key: str, rows: int, fault_of: Callable[[Any], str], default: object) -> list[Any]:
+        """The column as a list of `rows` entries; zeros where it is faulty, after reporting every fault."""
+        path, columns, faults = f"{section}.{key}", self.sections[section], len(self.errors)
+        column = columns.get(key, [default] * rows)
         if key not in columns:
-            if default is None and (rows or section != "parts"):
+            is_required = default is None and isinstance(self.document.get(section), dict)
+            if is_required and (rows or section != "parts"):
                 self._fault(path, "is missing")
-            return [default] * rows
-        column = columns[key]
-        if not isinstance(column, list):
+        elif not isinstance(column, list):
             self._fault(path, "is not an array")
         elif len(column) != rows:
             self._fault(path, "has another length than the columns beside it", got=len(column), expected=rows)
         else:
-            return column
-        return [default] * rows
-
-    def _values(self, section: str, key: str, rows: int, fault_of: Callable[[Any], str], default: object) -> list[Any]:
-        """The column with each faulty entry reported and replaced by None."""
-        has_column = key in self.sections[section]
-        column = self._column(section, key, rows, default)
-        if not has_column:
-            return column
-        faults = len(self.errors)
-        for index, value in enumerate(column):
-            fault = fault_of(value)
-            if fault:
-                self._fault(f"{section}.{key}[{index}]", fault, got=value)
+            for index, value in enumerate(column):
+                fault = fault_of(value)
+                if fault:
+                    self._fault(f"{path}[{index}]", fault, got=value)
         return column if len(self.errors) == faults else [0] * rows
 
     def _floats(
@@ -207,11 +205,12 @@ class _Reader:
     ) -> FloatArray:
         column = self._values(section, key, rows, lambda value: _number_fault(value, null=null), default)
         filled = [default if value is None else value for value in column]
-        return np.array([inf if value is None else value for value in filled], dtype=np.float64)
+        # Adding 0.0 makes -0.0 plain: it means the same, and must not have another digest.
+        return np.array([0.0 if value is None else value for value in filled], dtype=np.float64) + 0.0
 
     def _indexes(self, section: str, key: str, rows: int, bound: int) -> IntArray:
         column = self._values(section, key, rows, lambda value: _index_fault(value, bound), None)
-        return np.array([value or 0 for value in column], dtype=np.int64)
+        return np.array([int(value or 0) for value in column], dtype=np.int64)
 
     def _booleans(self, section: str, key: str, rows: int) -> BoolArray:
         column = self._values(section, key, rows, _boolean_fault, default=False)
@@ -219,7 +218,8 @@ class _Reader:
 
     def _hops(self, rows: int) -> IntArray:
         column = self._values("demands", "max_hops", rows, _hops_fault, NO_HOP_LIMIT)
-        return np.array([NO_HOP_LIMIT if value is None else min(value, NO_HOP_LIMIT) for value in column], np.int64)
+        limits = [NO_HOP_LIMIT if value is None else min(int(value), NO_HOP_LIMIT) for value in column]
+        return np.array(limits, dtype=np.int64)
 
     def _number(self, section: str, key: str, *, null: bool = False) -> float | None:
         value = self.sections[section][key]
@@ -227,7 +227,7 @@ class _Reader:
         if fault:
             self._fault(f"{section}.{key}", fault, got=value)
             return None
-        return None if value is None else float(value)
+        return None if value is None else float(value) + 0.0
 
 
 def _number_fault(value: object, *, null: bool) -> str:
@@ -236,20 +236,20 @@ def _number_fault(value: object, *, null: bool) -> str:
         return "" if null else "is null"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "is not a number"
-    if not _is_finite(value):
-        return "is not finite"
+    if value != value:  # noqa: PLR0124 - NaN; a document given as a dict may hold one
+        return "is not a number"
+    if value > _LARGEST:
+        return f"is larger than {_LARGEST:g}"
     return "is negative" if value < 0 else ""
 
 
-def _is_finite(value: float) -> bool:
-    try:
-        return isfinite(value)
-    except OverflowError:  # an integer beyond the range of a float
-        return False
+def _is_whole(value: object) -> TypeGuard[float]:
+    """JSON has one kind of number: 2.0, as tools with columns of floats write it, is the count 2."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0
 
 
 def _index_fault(value: object, bound: int) -> str:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not _is_whole(value):
         return "is not an index"
     return "" if 0 <= value < bound else f"is out of range 0..{bound - 1}" if bound else "is out of range"
 
@@ -261,7 +261,7 @@ def _boolean_fault(value: object) -> str:
 def _hops_fault(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not _is_whole(value):
         return "is not a count"
     return "is negative" if value < 0 else ""
 
@@ -278,17 +278,17 @@ def graph_to_dict(problem: Problem) -> dict[str, Any]:
             "base": demands.base.tolist(),
             "target": demands.target.tolist(),
             "clients": demands.clients.tolist(),
-            "full_pull_bytes": [_or_null(value) for value in demands.full_pull_bytes.tolist()],
+            "full_pull_bytes": [_float_or_null(value) for value in demands.full_pull_bytes.tolist()],
             "max_hops": [None if value == NO_HOP_LIMIT else value for value in demands.max_hops.tolist()],
-            "max_wire_bytes": [_or_null(value) for value in demands.max_wire_bytes.tolist()],
+            "max_wire_bytes": [_float_or_null(value) for value in demands.max_wire_bytes.tolist()],
         },
         "prices": {key: float(getattr(problem.prices, key)) for key in _SECTIONS["prices"]},
-        "limits": {key: getattr(problem.limits, key) for key in _SECTIONS["limits"]},
+        "limits": {key: _float_or_null(getattr(problem.limits, key)) for key in _SECTIONS["limits"]},
     }
 
 
-def _or_null(value: float) -> float | None:
-    return value if isfinite(value) else None
+def _float_or_null(value: float | None) -> float | None:
+    return None if value is None or value == inf else float(value)
 
 
 def graph_digest(problem: Problem) -> str:
@@ -352,7 +352,7 @@ def parse_plan(data: bytes | str, problem: Problem) -> Plan:
     """
     try:
         file = msgspec.json.decode(data, type=_PlanFile)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError("is no plan", path="plan", reason=str(error)) from error
     digest = graph_digest(problem)
     if file.graph_digest != digest:

@@ -12,7 +12,7 @@ from math import inf
 
 import numpy as np
 
-from planner.optimize.evaluate import Evaluation, Route, Selection, evaluate
+from planner.optimize.evaluate import Evaluation, Route, Selection, evaluate, route_bytes
 from planner.optimize.problem import FloatArray, Problem
 from planner.optimize.reduce import Cohort
 from planner.optimize.routes import cheapest_within_bytes, route_table, select
@@ -133,8 +133,8 @@ class _Rerouting:
         paid = float(table.money[-1, cohort.base])
         if paid == inf or paid > full_pull_money:
             return None
-        route = table.route(cohort.base, cohort.max_hops, problem.candidates.target)
-        if problem.candidates.wire_bytes[list(route)].sum() > cohort.max_wire_bytes:
+        route = table.route(cohort.base, cohort.max_hops)
+        if route_bytes(problem, route) > cohort.max_wire_bytes:
             return cheapest_within_bytes(problem, cohort.demands[0], is_open, money, full_pull_money)
         return route
 

@@ -110,6 +110,12 @@ class Problem:
     prices: Prices = field(default_factory=Prices)
     limits: Limits = field(default_factory=Limits)
 
+    def __post_init__(self) -> None:
+        """Lock the arrays: what is derived from them is computed once."""
+        for table in (self.candidates, self.parts, self.demands):
+            for name in table.__slots__:
+                getattr(table, name).setflags(write=False)
+
     def replace(self, **changes: Any) -> Problem:
         """The same problem with some fields changed, for what-if questions."""
         return dataclasses.replace(self, **changes)

@@ -10,7 +10,7 @@ import numpy as np
 
 from planner.errors import InfeasibleError
 from planner.optimize.problem import BoolArray, FloatArray, IntArray, Problem
-from planner.optimize.routes import RouteTable, cheapest_within_bytes, route_table
+from planner.optimize.routes import SUM_SLACK, RouteTable, cheapest_within_bytes, route_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,7 +85,7 @@ class _EdgeFinder:
             ahead_bytes = self._table("bytes", base, max_hops, mirror=True)
             behind_bytes = self._table("bytes", target, max_hops)
             wire_bytes = problem.candidates.wire_bytes
-            is_useful &= self._is_useful(wire_bytes, ahead_bytes, behind_bytes, max_wire_bytes)
+            is_useful &= self._is_useful(wire_bytes, ahead_bytes, behind_bytes, max_wire_bytes * (1 + SUM_SLACK))
         heads, tails = problem.candidates.target, problem.candidates.base
         first_hop, hops_after = _hop_counts(ahead)[tails] + 1, _hop_counts(behind)[heads]
         is_useful &= (first_hop + hops_after <= max_hops) & (heads != base) & (tails != target)

@@ -12,31 +12,40 @@ from math import inf
 
 import numpy as np
 
-from planner.optimize.evaluate import Route, Selection
+from planner.optimize.evaluate import Route, Selection, route_bytes
 from planner.optimize.problem import BoolArray, FloatArray, IntArray, Problem
+
+SUM_SLACK = 1e-12
+"""A float sum of a route's bytes may differ from the exact one by this fraction, depending on its order:
+routes that exceed a limit by less are left to the exact sum."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RouteTable:
     """Cheapest ways to one target by number of hops.
 
-    `money[h, v]` is the least cost from commit v within h hops; `hop[h, v]` is the candidate to take
-    there, or -1 where h - 1 hops do as well. Shapes (hops + 1, commits).
+    `money[h, v]` is the least cost from commit v within h hops; shape (hops + 1, commits).
     """
 
     target: int
     money: FloatArray
-    hop: IntArray
+    edges: _Edges
 
-    def route(self, base: int, hops: int, heads: IntArray) -> tuple[int, ...]:
-        """The route from `base` within `hops` hops; ask only where the money is finite."""
+    def route(self, base: int, hops: int) -> tuple[int, ...]:
+        """The route from `base` within `hops` hops; ask only where the money is finite.
+
+        Only the hops of the route that is asked for are looked up, each among the candidates that start there.
+        """
         route, at, left = [], base, min(hops, len(self.money) - 1)
         while at != self.target:
-            hop = int(self.hop[left, at])
-            left -= 1
-            if hop >= 0:
-                route.append(hop)
-                at = int(heads[hop])
+            if left > 0 and self.money[left - 1, at] == self.money[left, at]:
+                left -= 1
+                continue
+            low, high = np.searchsorted(self.edges.tail, (at, at + 1))
+            offers = self.edges.money[low:high] + self.money[left - 1, self.edges.head[low:high]]
+            best = low + int(np.argmin(offers))
+            route.append(int(self.edges.index[best]))
+            at, left = int(self.edges.head[best]), left - 1
         return tuple(route)
 
 
@@ -70,27 +79,16 @@ def route_table(problem: Problem, target: int, max_hops: int, is_open: BoolArray
     edges = _Edges.open(problem, is_open, money)
     layers = [np.full(commits, inf)]
     layers[0][target] = 0.0
-    hops = [np.full(commits, -1, dtype=np.int64)]
     while len(edges.index) and len(layers) <= min(max_hops, commits - 1):
         offers = edges.money + layers[-1][edges.head]
         best = np.minimum.reduceat(offers, edges.starts)
         is_better = best < layers[-1][edges.tails]
         if not is_better.any():
             break
-        layer, hop = layers[-1].copy(), np.full(commits, -1, dtype=np.int64)
+        layer = layers[-1].copy()
         layer[edges.tails[is_better]] = best[is_better]
-        first = _first_at_minimum(offers, best, edges)
-        hop[edges.tails[is_better]] = edges.index[first[is_better]]
         layers.append(layer)
-        hops.append(hop)
-    return RouteTable(target=target, money=np.array(layers), hop=np.array(hops))
-
-
-def _first_at_minimum(offers: FloatArray, best: FloatArray, edges: _Edges) -> IntArray:
-    """Per segment, the position of the first offer that equals the segment's minimum."""
-    sizes = np.diff(np.r_[edges.starts, len(offers)])
-    positions = np.where(offers == np.repeat(best, sizes), np.arange(len(offers)), len(offers))
-    return np.minimum.reduceat(positions, edges.starts)
+    return RouteTable(target=target, money=np.array(layers), edges=edges)
 
 
 def choose_routes(problem: Problem, is_open: BoolArray) -> tuple[Route, ...]:
@@ -109,8 +107,8 @@ def choose_routes(problem: Problem, is_open: BoolArray) -> tuple[Route, ...]:
         table = tables[key]
         money = float(table.money[-1, base])
         if money <= problem.full_pull_money[index] and money < inf:
-            route: Route = table.route(base, key[1], problem.candidates.target)
-            if problem.candidates.wire_bytes[list(route or ())].sum() > demands.max_wire_bytes[index]:
+            route: Route = table.route(base, key[1])
+            if route_bytes(problem, route or ()) > demands.max_wire_bytes[index]:
                 route = cheapest_within_bytes(problem, index, is_open)
             routes.append(route)
         else:
@@ -128,8 +126,9 @@ def cheapest_within_bytes(
 
     Label setting over (money, bytes, hops) with dominance per commit: exact, worst case exponential
     in the number of distinct byte sums, small in practice because few demands have a byte limit that
-    their cheapest route breaks. Source: Irnich and Desaulniers 2005, Shortest path problems with
-    resource constraints, section 4.
+    their cheapest route breaks. Ties go to fewer hops, then fewer bytes.
+
+    Source: Irnich and Desaulniers 2005, Shortest path problems with resource constraints, section 4.
     """
     demands, rows = problem.demands, problem.candidates
     target, max_bytes = int(demands.target[demand]), float(demands.max_wire_bytes[demand])
@@ -150,8 +149,9 @@ def cheapest_within_bytes(
             continue
         settled.setdefault(at, []).append((sent, hops))
         for hop in leaving.get(at, ()) if hops < max_hops else ():
-            head, total = int(rows.target[hop]), sent + float(rows.wire_bytes[hop])
-            if total + bytes_left[head] <= max_bytes:
+            head, total = int(rows.target[hop]), route_bytes(problem, (*route, hop))
+            most = max_bytes if head == target else max_bytes * (1 + SUM_SLACK)
+            if total + bytes_left[head] <= most:
                 heapq.heappush(heap, (paid + float(money[hop]), hops + 1, total, (*route, hop), head))
     return None
 

@@ -13,11 +13,11 @@ from math import inf
 
 import numpy as np
 
-from planner.errors import InfeasibleError
+from planner.errors import InfeasibleError, InputError
 from planner.optimize.bound import split_bound
 from planner.optimize.evaluate import Evaluation, evaluate
-from planner.optimize.formulation import Milp, column_values, count_columns, formulate
-from planner.optimize.highs import Answer, solve_milp
+from planner.optimize.formulation import Milp, column_values, count_columns, find_covers, formulate
+from planner.optimize.highs import solve_milp
 from planner.optimize.local_search import find_start
 from planner.optimize.plan import OPTIMAL_GAP, Plan, Status, relative_gap
 from planner.optimize.problem import FloatArray, Limits, Prices, Problem
@@ -25,11 +25,17 @@ from planner.optimize.reduce import reduce_cohorts
 from planner.optimize.routes import select
 from planner.units import GB, S_PER_HOUR
 
-LARGEST_EXACT_COLUMNS = 250_000
-"""Above this HiGHS needs minutes for the first relaxation alone, so the formulation is not handed over."""
+LARGEST_EXACT_COLUMNS = 1_000_000
+"""Above this the formulation alone needs gigabytes, so it is not handed over: the plan then has the status
+`time_limit` whatever time is left. 300,000 columns of facility location take 7 s, 860,000 of dataset versioning
+find good plans within minutes, but no bound."""
 
 _EXACT_GAP = OPTIMAL_GAP / 10
 """Asked of HiGHS for an optimal plan: below the reported tolerance, so that rounding cannot cross it."""
+
+_BOUND_ROUNDING = 1e-9
+"""Fraction of a bound that is given away: more than sums and solver tolerances can err, far less than `OPTIMAL_GAP`.
+Without it a bound may lie above the optimum by its last digits, and would not be proven."""
 
 _MOST_COVERS = 200
 _SHADOW_UNITS = {"stored_bytes": GB, "server_cpu_s": S_PER_HOUR}
@@ -43,6 +49,16 @@ class Options:
     time_limit_s: float = inf
     seed: int = 0
     clock: Callable[[], float] = lambda: 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing.
+
+        Raises:
+            InputError: the gap or the time limit is negative or not a number.
+        """
+        for name in ("gap", "time_limit_s"):
+            if not getattr(self, name) >= 0.0:
+                raise InputError("is negative or not a number", path=name, got=getattr(self, name))
 
 
 def solve(problem: Problem, options: Options | None = None) -> Plan:
@@ -65,8 +81,10 @@ class _Run:
         self.options = options
         self.started_s = options.clock()
         self.cohorts = reduce_cohorts(problem)
-        self.best = find_start(problem, self.cohorts, lambda: self.left_s() <= 0.0)
-        self.bound = split_bound(problem, self.cohorts)
+        self.asked_gap = max(options.gap - 2 * _BOUND_ROUNDING, _EXACT_GAP)
+        self.best = find_start(problem, self.cohorts, self._is_time_up)
+        self.bound = 0.0
+        self._raise_bound(split_bound(problem, self.cohorts, self._is_time_up))
         self.shadow_prices = dict.fromkeys(self._given_limits(), 0.0)
         self.method = "local search, split bound"
 
@@ -74,16 +92,24 @@ class _Run:
         """Seconds left of the time limit."""
         return self.options.time_limit_s - (self.options.clock() - self.started_s)
 
+    def _is_time_up(self) -> bool:
+        return self.left_s() <= 0.0
+
     def gap(self) -> float:
         """Relative gap of what is known."""
         return relative_gap(self.best.cost.total, self.bound)
 
+    def _raise_bound(self, proven: float) -> None:
+        """Keep a bound that was proven, less what its arithmetic may err."""
+        self.bound = max(self.bound, proven * (1 - _BOUND_ROUNDING))
+
     def plan(self) -> Plan:
         """Solve as far as time and size allow."""
-        if not self._is_done() and count_columns(self.problem, self.cohorts) <= LARGEST_EXACT_COLUMNS:
+        needs_solver = not self._is_proven() or bool(self.shadow_prices)
+        if needs_solver and not self._is_time_up() and self._fits_solver():
             self._solve_exactly()
         if not self.best.is_feasible:
-            raise self._limit_error(None, self.best)
+            raise self._unproven_error()
         self.bound = min(self.bound, self.best.cost.total)
         return Plan(
             evaluation=self.best,
@@ -98,10 +124,12 @@ class _Run:
     def _given_limits(self) -> list[str]:
         return [name for name in _SHADOW_UNITS if getattr(self.problem.limits, name) is not None]
 
-    def _is_done(self) -> bool:
-        """Whether the start needs no solver: proven, and no limit whose shadow price is wanted."""
-        is_proven = self.best.is_feasible and self.gap() <= max(self.options.gap, _EXACT_GAP)
-        return is_proven and not self.shadow_prices
+    def _is_proven(self) -> bool:
+        """Whether the best plan is as close to the bound as was asked."""
+        return self.best.is_feasible and self.gap() <= self.asked_gap
+
+    def _fits_solver(self) -> bool:
+        return count_columns(self.problem, self.cohorts) <= LARGEST_EXACT_COLUMNS
 
     def _status(self) -> Status:
         if self.gap() <= OPTIMAL_GAP:
@@ -111,88 +139,92 @@ class _Run:
     def _solve_exactly(self) -> None:
         """Let HiGHS prove or improve what is known."""
         milp = formulate(self.problem, self.cohorts)
-        reference_money = self.best.cost.total or 1.0
+        reference_money = self.best.cost.total or _largest(milp)
         if self.shadow_prices:
             self._price_limits(milp, reference_money)
         self.method = "strong formulation, HiGHS"
         for _ in range(_MOST_COVERS):
-            if self.left_s() <= 0.0:
+            if self._is_proven() or self._is_time_up():
                 return
             answer = solve_milp(
                 milp,
                 start=self._start(milp),
                 reference_money=reference_money,
-                gap=max(self.options.gap, _EXACT_GAP),
+                gap=self.asked_gap,
                 time_limit_s=self.left_s(),
                 seed=self.options.seed,
             )
-            if answer.is_infeasible:
-                raise self._limit_error(milp, self.best)
-            self.bound = max(self.bound, answer.bound)
-            found = self._found(milp, answer)
-            if found is None or not found.breaks_limit:
+            if answer.is_infeasible and not self.best.is_feasible:
+                raise self._limit_error()
+            self._raise_bound(answer.bound)
+            if answer.values is None:
                 return
-            milp = milp.with_cover(np.isin(milp.candidates, found.selection.build))
+            self._keep_better(_found(self.problem, milp, answer.values))
+            covers = find_covers(self.problem, milp, self.cohorts, answer.values)
+            if not covers:
+                return
+            for cover in covers:
+                milp = milp.with_cover(cover)
 
     def _start(self, milp: Milp) -> FloatArray | None:
         if not self.best.is_feasible:
             return None
         return column_values(self.problem, milp, self.cohorts, self.best.selection)
 
-    def _found(self, milp: Milp, answer: Answer) -> Evaluation | None:
-        """The answer's selection, judged; kept where it is the best so far."""
-        if answer.values is None:
-            return None
-        is_open = np.zeros(len(self.problem.candidates), dtype=bool)
-        is_open[milp.candidates[answer.values[: len(milp.candidates)] > 0.5]] = True
-        found = evaluate(self.problem, select(self.problem, is_open))
+    def _keep_better(self, found: Evaluation) -> None:
         if found.is_feasible and (not self.best.is_feasible or found.cost.total < self.best.cost.total):
             self.best = found
-        return found
 
     def _price_limits(self, milp: Milp, reference_money: float) -> None:
         """Shadow prices from the linear relaxation, which also gives a first bound."""
         answer = solve_milp(milp, reference_money=reference_money, time_limit_s=self.left_s(), relax=True)
-        self.bound = max(self.bound, answer.bound)
+        self._raise_bound(answer.bound)
         if answer.row_duals is None:
             return
         for name, row in milp.limit_rows.items():
             per_unit = -float(answer.row_duals[row]) / milp.limit_scale[name]
             self.shadow_prices[name] = max(per_unit * _SHADOW_UNITS[name], 0.0)
 
-    def _limit_error(self, milp: Milp | None, best: Evaluation) -> InfeasibleError:
+    def _unproven_error(self) -> InfeasibleError:
+        """What the best selection found breaks, where nobody knows whether a better one exists."""
+        return InfeasibleError("no feasible plan was found in the time allowed", reason=self.best.violations[0])
+
+    def _limit_error(self) -> InfeasibleError:
         """Which limit cannot be met, how much is needed, how much is allowed."""
         limits = self._given_limits()
-        if milp is None or not limits:
-            return InfeasibleError("no feasible plan was found within the time limit", reason=best.violations[0])
-        needed = {name: self._least(name, others=False) for name in limits}
-        for name in limits:
+        for name, message in (
+            *((name, "cannot be met") for name in limits),
+            (limits[0], "cannot be met together with the other limit"),
+        ):
+            needed = least_needed(
+                self.problem,
+                name,
+                keep_other_limit=message != "cannot be met",
+                time_limit_s=self.left_s(),
+            )
             allowed = getattr(self.problem.limits, name)
-            if needed[name] > allowed:
-                return InfeasibleError("cannot be met", path=f"limits.{name}", needed=needed[name], allowed=allowed)
-        name = limits[0]
-        return InfeasibleError(
-            "cannot be met together with the other limit",
-            path=f"limits.{name}",
-            needed=self._least(name, others=True),
-            allowed=getattr(self.problem.limits, name),
-        )
-
-    def _least(self, name: str, *, others: bool) -> float:
-        """The least of a limited quantity that serves every demand, the other limit kept or dropped."""
-        return least_needed(self.problem, name, keep_other_limit=others, time_limit_s=self.left_s())
+            if needed is None:
+                return self._unproven_error()
+            if needed > allowed:
+                return InfeasibleError(message, path=f"limits.{name}", needed=needed, allowed=allowed)
+        return self._unproven_error()
 
 
-def least_needed(problem: Problem, name: str, *, keep_other_limit: bool, time_limit_s: float = inf) -> float:
-    """The least `stored_bytes` or `server_cpu_s` with which every demand can be served."""
+def _found(problem: Problem, milp: Milp, values: FloatArray) -> Evaluation:
+    """The selection that column values stand for, with its clients on their cheapest routes, judged."""
+    is_open = np.zeros(len(problem.candidates), dtype=bool)
+    is_open[milp.candidates[values[: len(milp.candidates)] > 0.5]] = True
+    return evaluate(problem, select(problem, is_open))
+
+
+def least_needed(problem: Problem, name: str, *, keep_other_limit: bool, time_limit_s: float = inf) -> float | None:
+    """The least `stored_bytes` or `server_cpu_s` with which every demand can be served; None: not known in time."""
     only_priced = _priced_by(problem, name, keep_other_limit=keep_other_limit)
     milp = formulate(only_priced, reduce_cohorts(only_priced))
     answer = solve_milp(milp, gap=_EXACT_GAP, reference_money=_largest(milp), time_limit_s=time_limit_s)
     if answer.values is None:
-        return answer.bound
-    is_open = np.zeros(len(problem.candidates), dtype=bool)
-    is_open[milp.candidates[answer.values[: len(milp.candidates)] > 0.5]] = True
-    found = evaluate(only_priced, select(only_priced, is_open))
+        return None
+    found = _found(only_priced, milp, answer.values)
     return found.stored_bytes if name == "stored_bytes" else found.server_cpu_s
 
 

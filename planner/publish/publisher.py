@@ -3,8 +3,8 @@
 1. Each delta is linked into a staging folder beside the pool, synced, and renamed to its published place:
    it appears whole or not at all. What is published already is never touched: a stale index over a delta that
    was rewritten is a hard failure for a stock client.
-2. The delta indexes are rebuilt once.
-3. The route index is written, each file atomically: routes only name deltas that are there.
+2. The delta indexes are rebuilt once, always: a run that was killed here left deltas that nobody finds yet.
+3. The route index is written, each file atomically: routes only name deltas that are there and on the disk.
 4. The summary comes last.
 
 A run that is killed between any two steps leaves more deltas than routes, which is harmless, never the reverse.
@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from planner.build.builders import DELTA_FILE
 from planner.build.pool import EXTENSION_PATH, Pool
-from planner.errors import PublishError
+from planner.build.static_delta import SUPERBLOCK
+from planner.errors import BuildError, InputError, PublishError
 from planner.history.files import full_disk_as_error, sync_directory, write_atomically
-from planner.publish.routes import PublishedRoute, format_index, index_path
+from planner.publish.routes import MAX_INDEX_BYTES, PublishedRoute, format_index, index_path, parse_index
 from planner.weigh.candidates import Candidate
 from planner.weigh.catalogue import Artifact
 
@@ -63,21 +65,25 @@ def publish(
     """Publish artifacts, then the routes per base, then the summary. Idempotent.
 
     Raises:
-        PublishError: a route needs a delta that is neither published nor among the artifacts.
-        BuildError: an artifact's files are not what was proven; nothing was published.
+        PublishError: a route needs a delta that is neither published nor among the artifacts, or clients would
+            refuse it, and nothing was published; or the system refused a step.
+        BuildError: an artifact's files are not what was proven; they were dropped, and nothing was published.
         SpaceError: the disk is full; what was published before still serves.
+        ToolError: a program is missing or failed; what was published before still serves.
     """
     missing = [artifact for artifact in artifacts if not is_published(tools, artifact.candidate)]
     for artifact in missing:
-        pool.check(artifact)
-    _check_routes(tools, artifacts, routes)
-    with full_disk_as_error(tools.path):
-        for artifact in missing:
-            _put_in_place(tools, pool, artifact.candidate)
-    if missing:
-        tools.reindex()
-    written, removed = _write_routes(tools.path, routes)
-    tools.write_summary()
+        _check_artifact(pool, artifact)
+    _check_hops(tools, artifacts, routes)
+    indexes = {base: _format_index(base, of_base) for base, of_base in routes.items()}
+    try:
+        with full_disk_as_error(tools.path):
+            _put_all_in_place(tools, pool, [artifact.candidate for artifact in missing])
+            tools.reindex()
+            written, removed = _write_indexes(tools.path, indexes)
+            tools.write_summary()
+    except OSError as error:
+        raise PublishError("the system refused", path=str(tools.path), reason=str(error)) from error
     new = {artifact.candidate for artifact in missing}
     return Published(
         new=tuple(artifact.candidate for artifact in missing),
@@ -89,10 +95,24 @@ def publish(
 
 def is_published(tools: RepositoryTools, candidate: Candidate) -> bool:
     """Whether clients can find the candidate's delta."""
-    return (tools.path / tools.published_path(candidate.base, candidate.target, candidate.codec)).is_dir()
+    return _is_delta(tools.path / tools.published_path(candidate.base, candidate.target, candidate.codec))
 
 
-def _check_routes(
+def _is_delta(folder: Path) -> bool:
+    """Whether the file is there that clients fetch first: a dead generator leaves an empty folder."""
+    return any((folder / name).is_file() for name in (SUPERBLOCK, DELTA_FILE))
+
+
+def _check_artifact(pool: Pool, artifact: Artifact) -> None:
+    try:
+        pool.check(artifact)
+    except BuildError:
+        # Its size may be right; only without it does the next build make it again.
+        pool.discard(artifact.candidate)
+        raise
+
+
+def _check_hops(
     tools: RepositoryTools, artifacts: Sequence[Artifact], routes: Mapping[str, Sequence[PublishedRoute]]
 ) -> None:
     """Every hop is there already or about to be."""
@@ -100,37 +120,60 @@ def _check_routes(
     for base, of_base in routes.items():
         for route in of_base:
             for hop in route.hops or ():
-                if hop.path not in coming and not (tools.path / hop.path).is_dir():
+                if hop.path not in coming and not _is_delta(tools.path / hop.path):
                     raise PublishError("a route needs a delta that was not built", base=base, delta=hop.path)
 
 
-def _put_in_place(tools: RepositoryTools, pool: Pool, candidate: Candidate) -> None:
-    """Link one delta into staging and rename it in."""
-    staging = tools.path / EXTENSION_PATH / "staging" / pool.folder(candidate).name
+def _format_index(base: str, routes: Sequence[PublishedRoute]) -> bytes:
+    """The index file's bytes, which were read as clients will read them."""
+    text = format_index(base, routes)
+    try:
+        parse_index(text, base)
+    except InputError as error:
+        raise PublishError("clients would refuse the routes", base=base, reason=str(error)) from error
+    data = text.encode()
+    if len(data) > MAX_INDEX_BYTES:
+        raise PublishError("has too many routes for one index", base=base, got=len(data), max_bytes=MAX_INDEX_BYTES)
+    return data
+
+
+def _put_all_in_place(tools: RepositoryTools, pool: Pool, candidates: Sequence[Candidate]) -> None:
+    staging = tools.path / EXTENSION_PATH / "staging"
+    try:
+        for candidate in candidates:
+            _put_in_place(tools, pool.folder(candidate), staging / pool.folder(candidate).name, candidate)
+    finally:
+        # What a killed run left in it, too: links to deltas that the pool may have dropped since.
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _put_in_place(tools: RepositoryTools, proven: Path, staging: Path, candidate: Candidate) -> None:
+    """Link one delta into staging and rename it in, down to the disk."""
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    for file in pool.folder(candidate).iterdir():
+    for file in proven.iterdir():
         os.link(file, staging / file.name)
     sync_directory(staging)
     place = tools.path / tools.published_path(candidate.base, candidate.target, candidate.codec)
     place.parent.mkdir(parents=True, exist_ok=True)
+    # What a retired delta or a dead generator left: no client finds it, but the name would be taken.
+    shutil.rmtree(place, ignore_errors=True)
     staging.rename(place)
-    sync_directory(place.parent)
-    sync_directory(place.parent.parent)
+    for folder in place.relative_to(tools.path).parents:
+        sync_directory(tools.path / folder)
 
 
-def _write_routes(repository_path: Path, routes: Mapping[str, Sequence[PublishedRoute]]) -> tuple[int, int]:
+def _write_indexes(repository_path: Path, indexes: Mapping[str, bytes]) -> tuple[int, int]:
     """Write what changed, remove the files of bases that nobody asks about any more; how many of each."""
     folder = repository_path / EXTENSION_PATH / "routes"
-    with full_disk_as_error(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     written = 0
-    for base, of_base in sorted(routes.items()):
-        path, text = repository_path / index_path(base), format_index(base, of_base).encode()
-        if not path.exists() or path.read_bytes() != text:
-            write_atomically(path, text)
+    for base, data in sorted(indexes.items()):
+        path = repository_path / index_path(base)
+        if not path.exists() or path.read_bytes() != data:
+            write_atomically(path, data)
             written += 1
-    wanted = {(repository_path / index_path(base)).name for base in routes}
+    wanted = {(repository_path / index_path(base)).name for base in indexes}
     stale = [path for path in sorted(folder.iterdir()) if path.name not in wanted]
     for path in stale:
         path.unlink()

@@ -1,6 +1,6 @@
 """The route index: one small plain-text file per base, which a shell script can read.
 
-    deltaplan-routes/1
+    deltaplan-routes/1                            UTF-8, one space between words
     base 3f0c...                                  the commit a client is on, or `empty`
     route device/s1 8a31... 2 123456              ref (or -), end commit, hops, bytes in all
     hop 1 77b2... hdiffpatch 100000 deltas/...    number, commit after the hop, codec, bytes, the delta's folder
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from planner.build.pool import EXTENSION_PATH
 from planner.errors import InputError
-from planner.history.records import EMPTY, is_checksum
+from planner.history.records import is_checksum
 
 FORMAT = "deltaplan-routes/1"
 MAX_INDEX_BYTES = 1_000_000
@@ -29,7 +29,7 @@ MAX_HOPS = 64
 """A reader refuses longer routes: nobody plans them, and each hop costs the client a commit's worth of disk."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
-_REF = re.compile(r"-|[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
+_REF = re.compile(r"-|\w[\w.+-]*(/\w[\w.+-]*)*")  # OSTree takes letters of any script
 _PATH = re.compile(r"[A-Za-z0-9_+=-][A-Za-z0-9._+=-]*(/[A-Za-z0-9_+=-][A-Za-z0-9._+=-]*)*")
 _COUNT = re.compile(r"0|[1-9][0-9]{0,17}")
 
@@ -83,10 +83,10 @@ def parse_index(text: str, base: str) -> tuple[PublishedRoute, ...]:
         raise InputError("is no route index of this base", path="routes:1", base=base or "empty")
     if lines[-2:] != ["end", ""]:
         raise InputError("is cut off", path=f"routes:{len(lines)}")
-    return tuple(_parse_routes(lines))
+    return tuple(_parse_routes(lines, base))
 
 
-def _parse_routes(lines: list[str]) -> Iterator[PublishedRoute]:
+def _parse_routes(lines: list[str], base: str) -> Iterator[PublishedRoute]:
     number = 2
     while number < len(lines) - 2:
         words = lines[number].split(" ")
@@ -103,7 +103,7 @@ def _parse_routes(lines: list[str]) -> Iterator[PublishedRoute]:
             raise InputError("has too many hops", path=where, got=count)
         hops = tuple(_parse_hop(lines[number + i], i + 1, f"routes:{number + i + 1}") for i in range(count))
         number += count
-        if (hops and hops[-1].commit != target) or sum(hop.wire_bytes for hop in hops) != wire_bytes:
+        if (hops[-1].commit if hops else base) != target or sum(hop.wire_bytes for hop in hops) != wire_bytes:
             raise InputError("does not end at its target with its bytes", path=where)
         yield PublishedRoute(ref=ref, target=target, wire_bytes=wire_bytes, hops=hops)
 
@@ -125,8 +125,3 @@ def _count(word: str, where: str) -> int:
     if not _COUNT.fullmatch(word):
         raise InputError("is no count", path=where, got=word[:40])
     return int(word)
-
-
-def parse_base(name: str) -> str:
-    """The base that an index file's name means."""
-    return EMPTY if name == "empty" else name

@@ -1,7 +1,8 @@
 """The catalogue: every weight that was ever measured, and every artifact that was proven, in SQLite.
 
-A weight is keyed by its candidate and the codec's version, so a codec that changes its output is measured
-again and nothing else is. Writing is one short transaction per row: a killed run keeps what it measured.
+A weight is keyed by its candidate and its status. A candidate names its codec, and a codec whose output
+changes gets a new name: so it is measured again, and nothing else is. Writing is one short transaction per
+row: a killed run keeps what it measured.
 """
 
 from __future__ import annotations
@@ -12,24 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from planner.errors import InputError, SpaceError
+from planner.errors import BusyError, InputError, PlannerError, SpaceError
 from planner.weigh.candidates import Candidate, Weight, WeightStatus
 
 _SCHEMA_VERSION = 1
+_TABLES = frozenset({"weights", "artifacts", "failures"})
+_LOCK_TIMEOUT_S = 30.0
 _SCHEMA = """
-CREATE TABLE weights (
+CREATE TABLE IF NOT EXISTS weights (
     base TEXT NOT NULL, target TEXT NOT NULL, codec TEXT NOT NULL,
     wire_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL,
     server_cpu_s REAL NOT NULL, client_cpu_s REAL NOT NULL, peak_memory_bytes INTEGER NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('measured', 'projected')),
     PRIMARY KEY (base, target, codec, status)
 ) STRICT;
-CREATE TABLE artifacts (
+CREATE TABLE IF NOT EXISTS artifacts (
     base TEXT NOT NULL, target TEXT NOT NULL, codec TEXT NOT NULL,
     digest TEXT NOT NULL, wire_bytes INTEGER NOT NULL,
     PRIMARY KEY (base, target, codec)
 ) STRICT;
-CREATE TABLE failures (
+CREATE TABLE IF NOT EXISTS failures (
     base TEXT NOT NULL, target TEXT NOT NULL, codec TEXT NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (base, target, codec)
 ) STRICT;
@@ -52,20 +55,37 @@ class Catalogue:
         """Open or create.
 
         Raises:
-            InputError: the file is no catalogue, or one of another version.
+            InputError: the file cannot be opened, is no catalogue, or is one of another version.
+            SpaceError: the disk is full.
+            BusyError: another process kept the file locked for long.
         """
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+        self._path = str(path)
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT_S)
         except sqlite3.Error as error:
-            self._connection.close()
-            raise InputError("is not a catalogue", path=str(path), reason=str(error)) from error
+            raise _error("cannot be opened", self._path, error) from error
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self.close()
+            raise _error("is not a catalogue", self._path, error) from error
+        except InputError:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        """Make the tables of a new file; refuse a file of something else before anything is written to it."""
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if (version != 0 or tables) and not tables >= _TABLES:
+            raise InputError("is not a catalogue", path=self._path, reason="it is a database of something else")
         if version not in (0, _SCHEMA_VERSION):
-            self._connection.close()
-            raise InputError("is a catalogue of another version", path=str(path), got=version, known=_SCHEMA_VERSION)
+            raise InputError("is a catalogue of another version", path=self._path, got=version, known=_SCHEMA_VERSION)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        if version == 0:
+            # Immediate: of two processes that open a new file, the second waits and then finds the tables.
+            script = f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
+            self._connection.executescript(script)
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +101,7 @@ class Catalogue:
         try:
             self._connection.execute(statement, tuple(values))
         except sqlite3.OperationalError as error:
-            raise SpaceError("the catalogue cannot be written", reason=str(error)) from error
+            raise _error("cannot be written", self._path, error) from error
 
     def record_weight(self, candidate: Candidate, weight: Weight) -> None:
         """Keep a weight; a measured one never replaces a projected one, they stand side by side."""
@@ -145,6 +165,16 @@ class Catalogue:
         """Candidates that could not be built, with the reason."""
         rows = self._connection.execute("SELECT * FROM failures ORDER BY 1, 2, 3")
         return {Candidate(base=base, target=target, codec=codec): reason for base, target, codec, reason in rows}
+
+
+def _error(message: str, path: str, error: sqlite3.Error) -> PlannerError:
+    """SQLite's error as one of ours; the extended code's low byte is the kind."""
+    kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if kind in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return SpaceError("the catalogue " + message, path=path, reason=str(error))
+    if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return BusyError("the catalogue is locked by another run", path=path, reason=str(error))
+    return InputError(message, path=path, reason=str(error))
 
 
 def _key(candidate: Candidate) -> tuple[str, str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from planner.history.records import EMPTY, History
+from planner.history.records import History
 from planner.weigh.candidates import Candidate, Pruned, Weight
 from planner.weigh.stock_client import STOCK_CODEC, pick_base
 
@@ -85,11 +85,9 @@ def _misleading(weighed: Weighed, around: Surroundings) -> Rejections:
         by_target.setdefault(candidate.target, {})[candidate.base] = weight
     for candidate, weight in stock.items():
         rivals = by_target[candidate.target]
-        for older in around.history.ancestors(candidate.base) if candidate.base != EMPTY else ():
-            if older in rivals and rivals[older].wire_bytes < weight.wire_bytes:
-                if pick_base(around.history, (older, candidate.base), rivals.keys()) == candidate.base:
-                    yield (
-                        candidate,
-                        f"a stock client that still holds {around.history.name_of(older)} would take this larger one",
-                    )
+        for older in around.history.ancestors(candidate.base):
+            is_smaller = older in rivals and rivals[older].wire_bytes < weight.wire_bytes
+            if is_smaller and pick_base(around.history, (older, candidate.base), rivals.keys()) == candidate.base:
+                name = around.history.name_of(older)
+                yield candidate, f"a stock client that still holds {name} would take this larger one"
                 break

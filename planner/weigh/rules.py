@@ -64,9 +64,13 @@ def _bare_base(history: History, cohorts: Sequence[Cohort]) -> Pairs:
 def _big_demand(_history: History, cohorts: Sequence[Cohort]) -> Pairs:
     """Through the bases that most clients are on: every base to each of them."""
     for target in _targets(cohorts):
-        asking = sorted((c for c in cohorts if c.target == target), key=lambda c: (-c.clients, c.base))
-        for hub in asking[:_BIGGEST_BASES]:
-            yield from ((cohort.base, hub.base) for cohort in asking if cohort is not hub)
+        clients: dict[str, float] = {}
+        for cohort in cohorts:
+            if cohort.target == target and cohort.base not in (target, EMPTY):
+                clients[cohort.base] = clients.get(cohort.base, 0.0) + cohort.clients
+        hubs = sorted(clients, key=lambda base: (-clients[base], base))[:_BIGGEST_BASES]
+        asking = dict.fromkeys(cohort.base for cohort in cohorts if cohort.target == target)
+        yield from ((base, hub) for hub in hubs for base in asking if base not in (hub, target))
 
 
 def _targets(cohorts: Sequence[Cohort]) -> list[str]:
@@ -114,6 +118,8 @@ def _fault(history: History, base: str, target: str) -> str:
         return "the target is the empty commit"
     if base != EMPTY and base not in history.commits:
         return "the server does not have the base"
+    if target not in history.commits:
+        return "the server does not have the target"
     return ""
 
 

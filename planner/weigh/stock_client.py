@@ -17,7 +17,8 @@ STOCK_CODEC = "ostree"
 
 def pick_base(history: History, held: Iterable[str], published_bases: Collection[str]) -> str | None:
     """The base that a stock client takes, or None where it pulls loose objects."""
+    held = tuple(held)
     usable = [commit for commit in held if commit in published_bases and commit in history.commits]
     if usable:
         return max(usable, key=lambda commit: (history.commits[commit].committed_at, commit))
-    return EMPTY if EMPTY in published_bases and not list(held) else None
+    return EMPTY if EMPTY in published_bases and not held else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,16 @@ import pytest
 from scipy import optimize as scipy_optimize
 from scipy import sparse
 
-from planner.errors import InfeasibleError
+from planner.errors import InfeasibleError, InputError
 from planner.optimize.evaluate import evaluate
 from planner.optimize.formulation import formulate
 from planner.optimize.interchange import graph_from_dict, parse_graph
 from planner.optimize.local_search import find_start
-from planner.optimize.plan import Status
-from planner.optimize.problem import Limits, Problem
+from planner.optimize.plan import OPTIMAL_GAP, Status
+from planner.optimize.problem import Limits, Prices
 from planner.optimize.reduce import reduce_cohorts
 from planner.optimize.solve import Options, solve
-from tests.optimize.tiny import exhaustive, random_graph, random_problem
+from tests.optimize.tiny import exhaustive, random_problem, two_step
 
 GRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "graphs"
 
@@ -33,7 +34,7 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("seed", range(120))
+@pytest.mark.parametrize("seed", range(250))
 def test_solver_finds_what_the_exhaustive_oracle_finds(seed: int) -> None:
     """Over every column of the format: same optimal cost, or both say that there is no plan."""
     problem = random_problem(seed)
@@ -106,21 +107,9 @@ def test_published_optimum_is_reproduced(name: str) -> None:
     assert plan.cost.total == pytest.approx(PUBLISHED[name], rel=1e-6)
 
 
-def _two_step(**changes: object) -> Problem:
-    """A world to check by hand: A -> C directly (10 B), or A -> B (4 B) and B -> C (4 B); full pull 50 B."""
-    graph = {
-        "format": "deltaplan-graph/1",
-        "commits": ["A", "B", "C"],
-        "candidates": {"base": [0, 0, 1], "target": [2, 1, 2], "wire_bytes": [10, 4, 4], "server_cpu_s": [9, 1, 1]},
-        "demands": {"base": [0], "target": [2], "clients": [3], "full_pull_bytes": [50]},
-        "prices": {"egress_per_gb": 1e9},
-    }
-    return graph_from_dict({**graph, **changes})
-
-
 def test_route_of_two_hops_wins_when_it_is_smaller() -> None:
     """3 clients x 8 B beats 3 x 10 B."""
-    plan = solve(_two_step())
+    plan = solve(two_step())
     assert plan.routes == ((1, 2),)
     assert plan.cost.total == 24.0
 
@@ -128,30 +117,30 @@ def test_route_of_two_hops_wins_when_it_is_smaller() -> None:
 def test_hop_limit_forces_the_direct_delta() -> None:
     """A stock client follows one hop only."""
     demands = {"base": [0], "target": [2], "clients": [3], "full_pull_bytes": [50], "max_hops": [1]}
-    assert solve(_two_step(demands=demands)).routes == ((0,),)
+    assert solve(two_step(demands=demands)).routes == ((0,),)
 
 
 def test_byte_limit_forbids_the_cheap_route() -> None:
     """Where hops are priced, the direct delta is cheapest; a limit of 9 B leaves only the two hops."""
     demands = {"base": [0], "target": [2], "clients": [3], "max_wire_bytes": [9]}
-    plan = solve(_two_step(demands=demands, prices={"egress_per_gb": 1e9, "per_hop": 100}))
+    plan = solve(two_step(demands=demands, prices={"egress_per_gb": 1e9, "per_hop": 100}))
     assert plan.routes == ((1, 2),)
 
 
 def test_free_clients_prefer_what_needs_no_build() -> None:
     """With dear CPU and few clients the full pull is the plan: 'do not bother' is an answer."""
-    plan = solve(_two_step(prices={"egress_per_gb": 1e9, "server_cpu_per_hour": 3600 * 1000}))
+    plan = solve(two_step(prices={"egress_per_gb": 1e9, "server_cpu_per_hour": 3600 * 1000}))
     assert plan.routes == (None,)
     assert plan.build == ()
 
 
 def test_limit_that_binds_has_a_shadow_price() -> None:
     """8 B of storage fit the two hops (24 B sent); 7 B fit neither, so clients pull 150 B in full."""
-    plan = solve(_two_step(limits={"stored_bytes": 7}))
+    plan = solve(two_step(limits={"stored_bytes": 7}))
     assert plan.routes == (None,)
     # The relaxation keeps 7/8 of the route: each further byte saves (150 - 24) / 8.
     assert plan.shadow_prices["stored_bytes"] == pytest.approx(126 / 8 * 1e9)
-    assert solve(_two_step(limits={"stored_bytes": 100})).shadow_prices == {"stored_bytes": 0.0}
+    assert solve(two_step(limits={"stored_bytes": 100})).shadow_prices == {"stored_bytes": 0.0}
 
 
 def test_part_that_two_deltas_share_is_paid_once() -> None:
@@ -188,19 +177,19 @@ def test_demand_that_nothing_serves_is_named() -> None:
     """The error says which demand, and its two ends by name."""
     demands = {"base": [0, 2], "target": [2, 0], "clients": [3, 1]}
     with pytest.raises(InfeasibleError, match=r"demands\[1\]: has no route .* base='C', target='A'"):
-        solve(_two_step(demands=demands))
+        solve(two_step(demands=demands))
 
 
 def test_hop_and_byte_limits_that_conflict_are_found_before_solving() -> None:
     """One hop is too large and two are too many, though each limit can be met alone."""
     demands = {"base": [0], "target": [2], "clients": [1], "max_hops": [1], "max_wire_bytes": [9]}
     with pytest.raises(InfeasibleError, match=r"demands\[0\]"):
-        solve(_two_step(demands=demands))
+        solve(two_step(demands=demands))
 
 
 def test_graph_without_demands_gives_an_empty_plan() -> None:
     """Nothing asked, nothing built, nothing owed."""
-    plan = solve(_two_step(demands={"base": [], "target": [], "clients": []}))
+    plan = solve(two_step(demands={"base": [], "target": [], "clients": []}))
     assert (plan.build, plan.routes, plan.cost.total, plan.gap) == ((), (), 0.0, 0.0)
 
 
@@ -215,24 +204,105 @@ def test_same_seed_gives_the_same_plan(seed: int) -> None:
     assert (first.build, first.routes, first.lower_bound) == (second.build, second.routes, second.lower_bound)
 
 
-def test_spent_time_limit_still_gives_a_plan_with_its_bound() -> None:
-    """A clock that has run out leaves the start, feasible, and the split bound below the optimum."""
-    ticks = iter(range(10**6))
-    problem = random_problem(3, commits=12, candidates=80, demands=30).replace(limits=Limits())
-    problem = graph_from_dict(json.loads(json.dumps(random_graph(3, commits=12, candidates=80, demands=30))))
-    demands = problem.demands
-    problem = problem.replace(limits=Limits())
-    served = np.where(np.isfinite(demands.full_pull_bytes), demands.full_pull_bytes, 15.0)
-    problem = problem.replace(
-        demands=type(demands)(
-            base=demands.base,
-            target=demands.target,
-            clients=demands.clients,
-            full_pull_bytes=served,
-            max_hops=demands.max_hops,
-            max_wire_bytes=np.full(len(demands), np.inf),
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("time_limit_s", [0.0, 4.0, 30.0])
+def test_spent_time_limit_still_gives_a_plan_with_its_bound(seed: int, time_limit_s: float) -> None:
+    """A clock that ticks at every look stops the run early: feasible where full pulls are, bound below the optimum."""
+    ticks = itertools.count()
+    problem = random_problem(seed, commits=8, candidates=30, demands=10)
+    demands = dataclasses.replace(
+        problem.demands, full_pull_bytes=np.full(10, 15.0), max_wire_bytes=np.full(10, np.inf)
+    )
+    problem = problem.replace(demands=demands, limits=Limits())
+    hurried = solve(problem, Options(time_limit_s=time_limit_s, clock=lambda: float(next(ticks))))
+    optimum = solve(problem).cost.total
+    assert evaluate(problem, hurried.selection).is_feasible
+    assert hurried.lower_bound <= optimum <= hurried.cost.total * (1 + 1e-9)
+    assert hurried.status in ((Status.OPTIMAL,) if hurried.gap <= OPTIMAL_GAP else (Status.TIME_LIMIT,))
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_asked_gap_is_kept(seed: int) -> None:
+    """With `gap=0.1` the plan costs at most 1 / 0.9 of the optimum, and its status says why it stopped."""
+    problem = random_problem(seed, commits=5, candidates=10, demands=6)
+    try:
+        optimum = solve(problem).cost.total
+    except InfeasibleError:
+        with pytest.raises(InfeasibleError):
+            solve(problem, Options(gap=0.1))
+        return
+    plan = solve(problem, Options(gap=0.1))
+    assert plan.cost.total * 0.9 <= optimum * (1 + 1e-9)
+    assert plan.lower_bound <= optimum
+    assert plan.status is (Status.OPTIMAL if plan.gap <= OPTIMAL_GAP else Status.GAP_LIMIT)
+
+
+def test_byte_limit_within_the_solvers_tolerance_is_kept_exactly() -> None:
+    """Two hops of 10^11 + 1 B exceed a limit of 2 * 10^11 + 1 B by one byte; the solver alone would take them."""
+    size = 10**11
+    candidates = {"base": [0, 0, 1, 1], "target": [1, 1, 2, 2], "wire_bytes": [size + 1, size, size + 1, size]}
+    plan = solve(
+        two_step(
+            candidates={**candidates, "client_cpu_s": [1, 2, 1, 2]},
+            demands={"base": [0], "target": [2], "clients": [1], "max_wire_bytes": [2 * size + 1]},
+            prices={"client_cpu_per_hour": 3600},
+            limits={"stored_bytes": 10 * size},
         )
     )
-    hurried = solve(problem, Options(time_limit_s=0.5, clock=lambda: float(next(ticks))))
-    assert evaluate(problem, hurried.selection).is_feasible
-    assert hurried.lower_bound <= solve(problem).cost.total * (1 + 1e-9)
+    assert (plan.cost.total, plan.status) == (3.0, Status.OPTIMAL)
+
+
+def test_limit_within_the_solvers_tolerance_is_kept_exactly() -> None:
+    """A budget that the cheap pair exceeds by one byte in 10^12 leaves the dear pair."""
+    size = 10**12
+    candidates = {"base": [0, 0, 1, 1], "target": [1, 1, 2, 2], "wire_bytes": [1, 2, 1, 2]}
+    plan = solve(
+        two_step(
+            candidates={**candidates, "stored_bytes": [size + 1, size, size + 1, size]},
+            demands={"base": [0], "target": [2], "clients": [1]},
+            limits={"stored_bytes": 2 * size + 1},
+        )
+    )
+    assert (plan.cost.total, plan.evaluation.stored_bytes) == (3.0, 2 * size + 1)
+
+
+def test_fractional_bytes_that_just_fit_are_no_infeasibility() -> None:
+    """0.1 + 0.2 + 0.3 B is 0.6 B exactly rounded, and more than 0.6 when added one by one."""
+    plan = solve(
+        two_step(
+            commits=["A", "B", "C", "D"],
+            candidates={"base": [0, 1, 2], "target": [1, 2, 3], "wire_bytes": [0.1, 0.2, 0.3]},
+            demands={"base": [0], "target": [3], "clients": [1], "max_wire_bytes": [0.6]},
+        )
+    )
+    assert plan.routes == ((0, 1, 2),)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6, 1e12])
+@pytest.mark.parametrize("seed", range(15))
+def test_scale_of_prices_does_not_matter(seed: int, scale: float) -> None:
+    """Money in another currency: the same optimum in it, proven as well."""
+    problem = random_problem(seed, commits=5, candidates=10, demands=5)
+    prices = {name: getattr(problem.prices, name) * scale for name in Prices.__slots__}
+    try:
+        optimum = solve(problem).cost.total
+    except InfeasibleError:
+        return
+    scaled = solve(problem.replace(prices=Prices(**prices)))
+    assert scaled.cost.total == pytest.approx(optimum * scale, rel=1e-6)
+    assert scaled.lower_bound <= optimum * scale * (1 + 1e-12)
+    assert scaled.status is Status.OPTIMAL
+
+
+def test_limits_that_nothing_meets_in_no_time_are_no_plan() -> None:
+    """With no time to prove it, the error says what the best selection found breaks, and no infinite amount."""
+    graph = two_step(demands={"base": [0], "target": [2], "clients": [1]}, limits={"stored_bytes": 5})
+    with pytest.raises(InfeasibleError, match=r"in the time allowed: .*stored_bytes: exceeded: needed=8\.0"):
+        solve(graph, Options(time_limit_s=0.0))
+
+
+@pytest.mark.parametrize("options", [{"gap": -0.1}, {"gap": float("nan")}, {"time_limit_s": float("nan")}])
+def test_options_that_mean_nothing_are_refused(options: dict[str, float]) -> None:
+    """A NaN would silently turn every stop rule off."""
+    with pytest.raises(InputError, match="is negative or not a number"):
+        Options(**options)

@@ -79,6 +79,18 @@ def _walk(rng: np.random.Generator, bases: np.ndarray, targets: np.ndarray) -> t
     return first, last
 
 
+def two_step(**changes: object) -> Problem:
+    """A world to check by hand: A -> C directly (10 B), or A -> B (4 B) and B -> C (4 B); full pull 50 B."""
+    graph = {
+        "format": "deltaplan-graph/1",
+        "commits": ["A", "B", "C"],
+        "candidates": {"base": [0, 0, 1], "target": [2, 1, 2], "wire_bytes": [10, 4, 4], "server_cpu_s": [9, 1, 1]},
+        "demands": {"base": [0], "target": [2], "clients": [3], "full_pull_bytes": [50]},
+        "prices": {"egress_per_gb": 1e9},
+    }
+    return graph_from_dict({**graph, **changes})
+
+
 def random_problem(seed: int, **sizes: int) -> Problem:
     return graph_from_dict(random_graph(seed, **sizes))
 

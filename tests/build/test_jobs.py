@@ -1,0 +1,279 @@
+"""Jobs in processes of their own: whatever one does, the others and the pool are none the worse."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from planner.build.builders import DELTA_FILE, StoreBuilder
+from planner.build.jobs import Failed, Made, run_jobs
+from planner.build.pool import Pool
+from planner.errors import BuildError, PlannerError, RepositoryError, SpaceError, ToolError
+from planner.weigh.candidates import Candidate, WeightStatus
+from tests.build.worlds import World, list_paths, make_store
+
+_WAIT_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    return Pool.of_repository(tmp_path)
+
+
+def _candidates(world: World) -> list[Candidate]:
+    ends = [(world.first, world.second), (world.second, world.third), ("", world.first)]
+    return [Candidate(base=base, target=target, codec=codec) for base, target in ends for codec in ("zstd", "bsdiff4")]
+
+
+# -- real builds ---------------------------------------------------------------------------------------------------
+
+
+def test_results_do_not_depend_on_the_number_of_workers(world: World, tmp_path: Path) -> None:
+    """Digests and bytes are the candidate's, not the schedule's."""
+    seen = []
+    for workers in (1, 3, 20):
+        pool = Pool.of_repository(tmp_path / str(workers))
+        outcomes = list(run_jobs(StoreBuilder(world.path), pool, _candidates(world), workers=workers))
+        assert all(isinstance(outcome, Made) for outcome in outcomes)
+        made = {outcome.artifact.candidate: outcome.artifact for outcome in outcomes if isinstance(outcome, Made)}
+        assert made.keys() == set(_candidates(world))
+        for artifact in made.values():
+            pool.check(artifact)
+        assert list_paths(pool.root / "tmp") == []
+        seen.append(made)
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_measured_weights_are_physical(world: World, pool: Pool) -> None:
+    """Positive CPU, a client that does not work more than the server, and exactly the files' bytes."""
+    for outcome in run_jobs(StoreBuilder(world.path), pool, _candidates(world), workers=2):
+        assert isinstance(outcome, Made)
+        file_bytes = (pool.folder(outcome.artifact.candidate) / DELTA_FILE).stat().st_size
+        weight = outcome.weight
+        assert weight.wire_bytes == weight.stored_bytes == outcome.artifact.wire_bytes == file_bytes
+        assert 0 < weight.client_cpu_s <= weight.server_cpu_s
+        assert 10**6 < weight.peak_memory_bytes < 10**10
+        assert weight.status is WeightStatus.MEASURED
+
+
+def test_no_candidates_are_no_jobs(world: World, pool: Pool) -> None:
+    """An empty list gives nothing and touches nothing."""
+    assert list(run_jobs(StoreBuilder(world.path), pool, [], workers=2)) == []
+    assert not pool.root.exists()
+
+
+# -- stand-ins -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Misbehaving:
+    """A builder that does what the candidate's codec says; it notes its process in `notes`."""
+
+    notes: Path
+
+    def build(self, base: str, target: str, codec: str, into: Path) -> None:
+        """Note the process, misbehave, and leave a file behind if that did not end it."""
+        (into / "half").write_bytes(b"x" * 100)
+        (self.notes / str(os.getpid())).touch()
+        getattr(self, f"_{codec}")()
+        (into / DELTA_FILE).write_bytes(b"made")
+        (into / "half").unlink()
+
+    def prove(self, base: str, target: str, codec: str, delta: Path) -> None:
+        """Everything is proved."""
+
+    def published_path(self, base: str, target: str, codec: str) -> str:
+        """Anywhere."""
+        return f"deltas/{target}"
+
+    def _good(self) -> None:
+        pass
+
+    def _refuse(self) -> None:
+        raise BuildError("cannot be built")
+
+    def _crash(self) -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    def _leave(self) -> None:
+        os._exit(0)
+
+    def _defect(self) -> None:
+        raise RuntimeError("a defect")
+
+    def _unpicklable(self) -> None:
+        raise RepositoryError("with a fact that cannot be sent", fact=lambda: None)
+
+    def _full_disk(self) -> None:
+        raise OSError(28, "No space left on device")
+
+    def _broken(self) -> None:
+        raise RepositoryError("is missing")
+
+    def _no_tool(self) -> None:
+        raise ToolError("is not installed", path="ostree", debian_package="ostree")
+
+    def _tool_killed(self) -> None:
+        raise ToolError("was ended by a signal", path="ostree", signal="SIGKILL")
+
+    def _io_error(self) -> None:
+        raise OSError(5, "Input/output error")
+
+    def _no_memory(self) -> None:
+        raise MemoryError
+
+    def _huge_reason(self) -> None:
+        raise BuildError("x" * 1_000_000)
+
+    def _hang(self) -> None:
+        child = subprocess.Popen(["sleep", "1000"])
+        (self.notes / str(child.pid)).touch()
+        (self.notes / "hangs").touch()
+        child.wait()
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Misbehaving:
+    (tmp_path / "notes").mkdir()
+    return Misbehaving(tmp_path / "notes")
+
+
+def _wanted(*codecs: str) -> list[Candidate]:
+    return [Candidate(base="", target=f"{number:064x}", codec=codec) for number, codec in enumerate(codecs)]
+
+
+def _run(builder: Misbehaving, pool: Pool, *codecs: str, workers: int = 2) -> dict[str, Made | Failed]:
+    outcomes = list(run_jobs(builder, pool, _wanted(*codecs), workers=workers))
+    assert len(outcomes) == len(codecs)
+    return {_codec(outcome): outcome for outcome in outcomes}
+
+
+def _codec(outcome: Made | Failed) -> str:
+    return outcome.artifact.candidate.codec if isinstance(outcome, Made) else outcome.candidate.codec
+
+
+@pytest.mark.parametrize(
+    ("codec", "is_final", "reason"),
+    [
+        ("refuse", True, "cannot be built"),
+        ("huge_reason", True, "xxx"),
+        ("crash", False, "signal 11"),
+        ("tool_killed", False, "SIGKILL"),
+        ("io_error", False, "Input/output error"),
+        ("no_memory", False, "MemoryError"),
+    ],
+)
+def test_a_job_that_fails_leaves_the_others_alone(
+    builder: Misbehaving, pool: Pool, codec: str, is_final: bool, reason: str
+) -> None:
+    """Only what the candidate itself must answer for is final; nothing of the job stays."""
+    outcomes = _run(builder, pool, codec, "good")
+    failed, made = outcomes[codec], outcomes["good"]
+    assert isinstance(failed, Failed)
+    assert isinstance(made, Made)
+    assert failed.is_final is is_final
+    assert reason in failed.reason
+    pool.check(made.artifact)
+    assert list_paths(pool.root) == sorted(["good", f"good/empty-{1:064x}", f"good/empty-{1:064x}/{DELTA_FILE}", "tmp"])
+
+
+@pytest.mark.parametrize(
+    ("codec", "error", "text"),
+    [
+        ("defect", BuildError, "process failed"),
+        ("unpicklable", BuildError, "process failed"),
+        ("leave", BuildError, "process failed"),
+        ("full_disk", SpaceError, "disk is full"),
+        ("broken", RepositoryError, "is missing"),
+        ("no_tool", ToolError, "not installed"),
+    ],
+)
+def test_what_is_not_the_candidates_fault_ends_the_run(
+    builder: Misbehaving, pool: Pool, codec: str, error: type[PlannerError], text: str
+) -> None:
+    """A defect, a full disk, a broken repository and a missing program are raised, and what runs beside is ended."""
+    with pytest.raises(error, match=text):
+        _run(builder, pool, "hang", codec, "good")
+    _expect_no_process(builder)
+    assert list_paths(pool.root / "tmp") == []
+
+
+def test_closing_early_leaves_no_process_and_no_litter(builder: Misbehaving, pool: Pool) -> None:
+    """Programs that a job started end with it; what was made before stays."""
+    with closing(run_jobs(builder, pool, _wanted("good", "hang", "hang"), workers=3)) as outcomes:
+        made = next(iter(outcomes))
+        _wait_for(builder.notes / "hangs")
+    assert isinstance(made, Made)
+    _expect_no_process(builder)
+    assert list_paths(pool.root / "tmp") == []
+    pool.check(made.artifact)
+
+
+def test_a_killed_run_takes_its_jobs_along_and_clean_removes_its_litter(builder: Misbehaving, pool: Pool) -> None:
+    """No job works on beside the next run, and nothing it left is mistaken for an artifact."""
+    run = subprocess.Popen([sys.executable, "-c", _RUN, str(builder.notes), str(pool.root)])
+    _wait_for(builder.notes / "hangs")
+    run.kill()
+    run.wait()
+    _expect_no_process(builder)
+    assert list_paths(pool.root / "tmp") != []
+    assert [path.name for path in pool.root.iterdir()] == ["tmp"]
+    pool.clean()
+    assert list_paths(pool.root) == []
+
+
+_RUN = """
+import sys
+from pathlib import Path
+from planner.build.jobs import run_jobs
+from planner.build.pool import Pool
+from tests.build.test_jobs import Misbehaving, _wanted
+if __name__ == "__main__":
+    list(run_jobs(Misbehaving(Path(sys.argv[1])), Pool(Path(sys.argv[2])), _wanted("hang"), workers=1))
+"""
+
+
+def test_jobs_run_apart_from_the_caller(builder: Misbehaving, pool: Pool) -> None:
+    """Each job has a process of its own, and none of them is this one."""
+    _run(builder, pool, "good", "refuse", "crash", workers=1)
+    processes = {int(path.name) for path in builder.notes.iterdir()}
+    assert len(processes) == 3
+    assert os.getpid() not in processes
+    assert multiprocessing.active_children() == []
+
+
+def _wait_for(path: Path) -> None:
+    deadline_s = time.monotonic() + _WAIT_S
+    while not path.exists():
+        assert time.monotonic() < deadline_s, path
+        time.sleep(0.01)
+
+
+def _expect_no_process(builder: Misbehaving) -> None:
+    """Every process that was noted ends; one that nobody reaps counts as ended."""
+    for path in builder.notes.iterdir():
+        deadline_s = time.monotonic() + _WAIT_S
+        while path.name.isdigit() and _is_running(path.name):
+            assert time.monotonic() < deadline_s, path
+            time.sleep(0.01)
+
+
+def _is_running(process: str) -> bool:
+    try:
+        return Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

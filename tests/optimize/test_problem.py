@@ -1,0 +1,82 @@
+"""The problem's derived arrays, variants and drawing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from planner.optimize.problem import Limits, Prices
+from tests.optimize.tiny import random_problem, two_step
+
+
+def test_money_of_a_candidate_is_storage_and_server_cpu_unless_built() -> None:
+    """2 money per B and 3 per core-second; a built candidate pays its storage only."""
+    problem = two_step(
+        candidates={
+            "base": [0, 0],
+            "target": [1, 1],
+            "wire_bytes": [10, 10],
+            "stored_bytes": [4, 4],
+            "server_cpu_s": [5, 5],
+            "client_cpu_s": [6, 6],
+            "built": [False, True],
+        },
+        prices={
+            "storage_per_gb": 2e9,
+            "server_cpu_per_hour": 3 * 3600,
+            "egress_per_gb": 1e9,
+            "client_cpu_per_hour": 7 * 3600,
+            "per_hop": 0.5,
+        },
+    )
+    assert problem.candidate_money.tolist() == pytest.approx([4 * 2 + 5 * 3, 4 * 2])
+    assert problem.hop_money.tolist() == pytest.approx([10 + 6 * 7 + 0.5] * 2)
+
+
+def test_full_pull_money_is_infinite_where_no_full_pull_is_allowed() -> None:
+    """Allowed, not given, larger than the byte limit, exactly the byte limit."""
+    problem = two_step(
+        demands={
+            "base": [0] * 4,
+            "target": [2] * 4,
+            "clients": [1] * 4,
+            "full_pull_bytes": [50, None, 50, 50],
+            "max_wire_bytes": [None, None, 49, 50],
+        }
+    )
+    assert problem.full_pull_money.tolist() == [50, np.inf, np.inf, 50]
+
+
+def test_parts_of_a_candidate_are_ascending_and_without_repeats() -> None:
+    """Pairs may come in any order and twice."""
+    parts = {"stored_bytes": [1, 1, 1], "candidate": [2, 0, 2, 2], "part": [2, 1, 0, 2]}
+    assert two_step(parts=parts).parts_of == ((1,), (), (0, 2))
+
+
+def test_replace_changes_only_what_it_names_and_forgets_derived_money() -> None:
+    """A what-if keeps the graph and prices it anew; the problem it came from stays as it was."""
+    problem = two_step()
+    before = problem.hop_money.tolist()
+    dear = problem.replace(prices=Prices(egress_per_gb=2e9), limits=Limits(stored_bytes=7.0))
+    assert dear.candidates is problem.candidates
+    assert dear.hop_money.tolist() == [2 * money for money in before]
+    assert (problem.hop_money.tolist(), problem.limits) == (before, Limits())
+
+
+def test_arrays_are_read_only() -> None:
+    """What is derived once cannot be undermined by writing to a row."""
+    problem = two_step()
+    with pytest.raises(ValueError, match="read-only"):
+        problem.candidates.wire_bytes[0] = 1.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_networkx_has_every_candidate_as_its_own_edge(seed: int) -> None:
+    """Parallel candidates stay apart: the key is the candidate's index, its attributes the row."""
+    problem = random_problem(seed, commits=3, candidates=9)
+    graph = problem.to_networkx()
+    assert [graph.nodes[node]["name"] for node in sorted(graph)] == list(problem.commits)
+    assert graph.number_of_edges() == len(problem.candidates) == 9
+    for base, target, key, row in graph.edges(keys=True, data=True):
+        assert (base, target) == (problem.candidates.base[key], problem.candidates.target[key])
+        assert all(row[name] == getattr(problem.candidates, name)[key] for name in row)
