@@ -21,6 +21,9 @@ WorkOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Jobs at a time. Default: one per core.")]
 
+_FILE_COLUMNS = 120
+"""Width of tables in a file or a pipe, which have none of their own."""
+
 WORKERS = os.cpu_count() or 1
 
 
@@ -73,4 +76,7 @@ def run_verb(action: Callable[[TerminalReporter], tuple[Any, RenderableType]], *
         json.dump(document, sys.stdout, indent=1)
         sys.stdout.write("\n")
     else:
-        Console().print(view)
+        console = Console()
+        if not console.is_terminal:
+            console.width = max(console.width, _FILE_COLUMNS)
+        console.print(view)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from planner.cli.context import JsonOption, ScenarioArgument, TerminalReporter, WorkOption, run_verb
@@ -17,6 +16,7 @@ from planner.history.records import History
 from planner.night.night import Night
 from planner.optimize.assemble import Assembly
 from planner.optimize.explain import Alternative, CandidateVerdict, explain_candidate, explain_demand
+from planner.report.tables import plain_table
 from planner.units import format_bytes
 
 BaseArgument = Annotated[str, typer.Argument(help="A base: version, ref or commit.", show_default=False)]
@@ -63,16 +63,13 @@ def _alternatives_view(
     title = (
         f"{history.name_of(cohort.base)} → {cohort.ref or history.name_of(cohort.target)}, {cohort.clients:g} clients"
     )
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = plain_table(title)
     for name in ("way", "route"):
         table.add_column(name)
     for name in ("download", "all clients", "newly for the server", "in all"):
         table.add_column(name, justify="right")
     for one in alternatives:
-        stops = [
-            history.name_of(cohort.base),
-            *(history.name_of(assembly.candidates[h].target) for h in one.route or ()),
-        ]
+        stops = [history.name_of(assembly.candidates[hop].target) for hop in one.route or ()]
         money = cohort.clients * one.client_money
         table.add_row(
             one.kind,

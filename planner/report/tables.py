@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -23,9 +24,14 @@ def plan_view(summary: PlanSummary) -> RenderableType:
     )
 
 
+def plain_table(title: str) -> Table:
+    """A table without vertical rules: eight columns of figures fit a terminal of 80."""
+    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+
+
 def route_table(rows: Sequence[RouteRow]) -> Table:
     """Per cohort: the route, its hops and bytes against a full pull."""
-    table = Table(title="Routes", title_justify="left", title_style="bold")
+    table = plain_table("Routes")
     table.add_column("base", no_wrap=True)
     table.add_column("wants", no_wrap=True)
     table.add_column("clients", justify="right")
@@ -35,7 +41,7 @@ def route_table(rows: Sequence[RouteRow]) -> Table:
     table.add_column("full pull", justify="right")
     table.add_column("saved", justify="right")
     for row in rows:
-        route = "full pull" if row.route is None else " → ".join((row.base, *row.route))
+        route = "full pull" if row.route is None else " → ".join(row.route)
         full = row.full_pull_bytes
         saved = "" if not full else f"{1 - row.wire_bytes / full:.0%}"
         table.add_row(
@@ -53,7 +59,7 @@ def route_table(rows: Sequence[RouteRow]) -> Table:
 
 def policy_table(rows: Sequence[PolicyRow]) -> Table:
     """The plan's totals above those of peer policies; the first row is the plan."""
-    table = Table(title="Against what peers would build", title_justify="left", title_style="bold")
+    table = plain_table("Against what peers would build")
     table.add_column("policy", no_wrap=True)
     for name in ("deltas", "stored", "server CPU", "sent", "hops", "money", "against plan"):
         table.add_column(name, justify="right")
