@@ -26,7 +26,9 @@ def plan_view(summary: PlanSummary) -> RenderableType:
 
 def plain_table(title: str) -> Table:
     """A table without vertical rules: eight columns of figures fit a terminal of 80."""
-    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
 
 
 def route_table(rows: Sequence[RouteRow]) -> Table:
