@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -88,7 +88,9 @@ def _peak_memory_bytes() -> int:
     return 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-def run_jobs(builder: Builder, pool: Pool, candidates: Sequence[Candidate], *, workers: int) -> Iterator[Made | Failed]:
+def run_jobs(
+    builder: Builder, pool: Pool, candidates: Sequence[Candidate], *, workers: int
+) -> Generator[Made | Failed]:
     """Outcomes as the jobs end, in no particular order; closing the iterator kills what still runs.
 
     Nothing of a job that did not end well stays in the pool, however it ended.

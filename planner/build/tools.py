@@ -30,7 +30,7 @@ def run_tool(arguments: Sequence[str], *, timeout_s: float) -> str:
             capture_output=True,
             timeout=timeout_s,
             check=False,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
         )
     except FileNotFoundError as error:
         package = DEBIAN_PACKAGES.get(program, program)

@@ -10,8 +10,7 @@ say() { echo "follow: $*" >&2; }
 
 fetch() { # URL: at most 1 MB in a minute, whatever a hostile server sends
     if command -v curl >/dev/null; then curl -q -gsf -m 60 "$1"
-    else $(command -v timeout >/dev/null && echo timeout 60) wget -qO- -t 1 -T 60 "$1"
-    fi 2>/dev/null | head -c 1000000
+    else $(command -v timeout >/dev/null && echo timeout 60) wget -qO- -t 1 -T 60 "$1"; fi 2>/dev/null | head -c 1000000
 }
 
 is_commit() { [ ${#1} -eq 64 ] && case $1 in *[!0-9a-f]*) false ;; esac }
@@ -40,14 +39,14 @@ check() { # that the target is complete, and nothing in the repository damaged
     ostree show --repo="$repo" "$target" >/dev/null && [ ! -e "$repo/state/$target.commitpartial" ] &&
         ostree fsck --quiet --repo="$repo" >&2
 }
-
 current() { ostree rev-parse --repo="$repo" "$1" 2>/dev/null || :; }
 
 case $# in 3 | 4) repo=$1 remote=$2 ref=$3 max_hops=${4:-64} ;; *) max_hops=none ;; esac
 case $max_hops in '' | *[!0-9]*) say "usage: $0 REPO REMOTE REF [MAX_HOPS]"; exit 2 ;; esac
 url=$(ostree remote show-url "$remote" --repo="$repo")
-target=$(ostree remote summary "$remote" --repo="$repo" | ref=$ref awk ' # `* REF` or `* (COLLECTION, REF)`, then its commit
-    $1 == "*" { here = $NF == ENVIRON["ref"] || $NF == ENVIRON["ref"] ")" }
+target=$(ostree remote summary "$remote" --repo="$repo" | ref=$ref awk '
+    $1 == "*" { # REF, or (COLLECTION, REF); its commit follows
+                here = $NF == ENVIRON["ref"] || $NF == ENVIRON["ref"] ")" }
     here && NF == 1 && length($1) == 64 { print $1; exit }')
 is_commit "$target" || { say "the remote has no ref $ref"; exit 1; }
 now=$(current "$remote:$ref") && base=${DELTAPLAN_BASE:-${now:-$(current "$ref")}} && base=${base:-empty}

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -299,21 +300,25 @@ class Night:
     def _make(self, step: str, candidates: list[Candidate], catalogue: Catalogue) -> list[Failed]:
         """Build and prove candidates, keeping each result as it comes."""
         failed = []
-        outcomes = run_jobs(self.site.builder, self.pool, candidates, workers=self._workers)
-        for number, outcome in enumerate(outcomes, start=1):
-            if isinstance(outcome, Made):
-                catalogue.record_artifact(outcome.artifact)
-                catalogue.record_weight(outcome.artifact.candidate, outcome.weight)
-                note = self.name_pair(outcome.artifact.candidate)
-            else:
-                if outcome.is_final:
-                    catalogue.record_failure(outcome.candidate, outcome.reason)
-                failed.append(outcome)
-                note = f"{self.name_pair(outcome.candidate)} failed: {outcome.reason}"
-            self._reporter.advance(step, number, len(candidates), note)
+        with closing(run_jobs(self.site.builder, self.pool, candidates, workers=self._workers)) as outcomes:
+            for number, outcome in enumerate(outcomes, start=1):
+                note = self._record(outcome, catalogue)
+                if isinstance(outcome, Failed):
+                    failed.append(outcome)
+                self._reporter.advance(step, number, len(candidates), note)
         # Proofs keep a repository per base for the next proof; between runs that would only fill the disk.
         shutil.rmtree(self._proofs, ignore_errors=True)
         return failed
+
+    def _record(self, outcome: Made | Failed, catalogue: Catalogue) -> str:
+        """Keep a job's result in the catalogue; what a person reads about it."""
+        if isinstance(outcome, Made):
+            catalogue.record_artifact(outcome.artifact)
+            catalogue.record_weight(outcome.artifact.candidate, outcome.weight)
+            return self.name_pair(outcome.artifact.candidate)
+        if outcome.is_final:
+            catalogue.record_failure(outcome.candidate, outcome.reason)
+        return f"{self.name_pair(outcome.candidate)} failed: {outcome.reason}"
 
 
 def weighing_document(weighing: Weighing) -> dict[str, Any]:

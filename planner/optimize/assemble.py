@@ -10,7 +10,7 @@ import numpy as np
 
 from planner.demand.cohorts import Cohort
 from planner.history.records import EMPTY, History
-from planner.optimize.problem import NO_HOP_LIMIT, Candidates, Demands, Limits, Prices, Problem
+from planner.optimize.problem import NO_HOP_LIMIT, Candidates, Demands, FloatArray, Limits, Prices, Problem
 from planner.weigh.candidates import Candidate, Weight
 
 
@@ -44,33 +44,40 @@ def assemble(
     commits = [commit for commit in (EMPTY, *history.commits) if commit in named]
     number = {commit: index for index, commit in enumerate(commits)}
     order = sorted(weighed, key=lambda c: (number[c.base], number[c.target], c.codec))
-    weights = [weighed[candidate] for candidate in order]
-
-    def column(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return np.array(values, dtype=np.float64)
-
-    candidates = Candidates(
-        base=np.array([number[c.base] for c in order], dtype=np.int64),
-        target=np.array([number[c.target] for c in order], dtype=np.int64),
-        wire_bytes=column([w.wire_bytes for w in weights]),
-        stored_bytes=column([w.stored_bytes for w in weights]),
-        server_cpu_s=column([w.server_cpu_s for w in weights]),
-        client_cpu_s=column([w.client_cpu_s for w in weights]),
-        built=np.array([c in built for c in order], dtype=bool),
-    )
-    demands = Demands(
-        base=np.array([number[c.base] for c in cohorts], dtype=np.int64),
-        target=np.array([number[c.target] for c in cohorts], dtype=np.int64),
-        clients=column([c.clients for c in cohorts]),
-        full_pull_bytes=column([full_pull_bytes.get((c.base, c.target), inf) for c in cohorts]),
-        max_hops=np.array([NO_HOP_LIMIT if c.max_hops is None else c.max_hops for c in cohorts], dtype=np.int64),
-        max_wire_bytes=column([inf if c.max_wire_bytes is None else c.max_wire_bytes for c in cohorts]),
-    )
     problem = Problem(
         commits=tuple(commits),
-        candidates=candidates,
-        demands=demands,
+        candidates=_candidates([(c, weighed[c], c in built) for c in order], number),
+        demands=_demands(cohorts, full_pull_bytes, number),
         prices=prices or Prices(),
         limits=limits or Limits(),
     )
     return Assembly(problem=problem, candidates=tuple(order), cohorts=tuple(cohorts))
+
+
+def _candidates(rows: Sequence[tuple[Candidate, Weight, bool]], number: Mapping[str, int]) -> Candidates:
+    return Candidates(
+        base=np.array([number[c.base] for c, _, _ in rows], dtype=np.int64),
+        target=np.array([number[c.target] for c, _, _ in rows], dtype=np.int64),
+        wire_bytes=_floats([weight.wire_bytes for _, weight, _ in rows]),
+        stored_bytes=_floats([weight.stored_bytes for _, weight, _ in rows]),
+        server_cpu_s=_floats([weight.server_cpu_s for _, weight, _ in rows]),
+        client_cpu_s=_floats([weight.client_cpu_s for _, weight, _ in rows]),
+        built=np.array([is_built for _, _, is_built in rows], dtype=bool),
+    )
+
+
+def _demands(
+    cohorts: Sequence[Cohort], full_pull_bytes: Mapping[tuple[str, str], int], number: Mapping[str, int]
+) -> Demands:
+    return Demands(
+        base=np.array([number[c.base] for c in cohorts], dtype=np.int64),
+        target=np.array([number[c.target] for c in cohorts], dtype=np.int64),
+        clients=_floats([c.clients for c in cohorts]),
+        full_pull_bytes=_floats([full_pull_bytes.get((c.base, c.target), inf) for c in cohorts]),
+        max_hops=np.array([NO_HOP_LIMIT if c.max_hops is None else c.max_hops for c in cohorts], dtype=np.int64),
+        max_wire_bytes=_floats([inf if c.max_wire_bytes is None else c.max_wire_bytes for c in cohorts]),
+    )
+
+
+def _floats(values: Sequence[float]) -> FloatArray:
+    return np.array(values, dtype=np.float64)

@@ -143,8 +143,7 @@ def formulate(problem: Problem, cohorts: tuple[Cohort, ...]) -> Milp:
         _write_flow(rows, problem, cohort, columns)
         _write_links(rows, cohort, columns, np.searchsorted(candidates, cohort.edges)[position])
         couples = _write_side_rows(rows, problem, cohort, columns)
-        has_full_pull = cohort.full_pull_money < inf
-        full_pull_money = cohort.full_pull_money if has_full_pull else 0.0
+        full_pull_money = cohort.full_pull_money if cohort.full_pull_money < inf else 0.0
         money.append(cohort.clients * np.r_[problem.hop_money[columns.edge], full_pull_money])
         integral.append(np.full(len(position) + 1, couples))
         blocks.append(columns)

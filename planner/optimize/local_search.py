@@ -6,7 +6,6 @@ its fixed money (and that of its unused parts) as well. Budgets are met by prici
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from math import inf
 
@@ -16,7 +15,6 @@ from planner.optimize.evaluate import Evaluation, Route, Selection, evaluate, ro
 from planner.optimize.problem import FloatArray, Problem
 from planner.optimize.reduce import Cohort
 from planner.optimize.routes import cheapest_within_bytes, route_table, select
-from planner.units import GB, S_PER_HOUR
 
 _MOST_PASSES = 25
 _PRICE_RAISES = 20
@@ -33,7 +31,7 @@ def find_start(
         return best
     low, high = 0.0, _price_scale(problem)
     for _ in range(_PRICE_RAISES):
-        best = _searched(problem, _priced(problem, high), cohorts, is_time_up)
+        best = _searched(problem, problem.price_limits(high)[0], cohorts, is_time_up)
         if best.is_feasible or is_time_up():
             break
         low, high = high, high * 4
@@ -41,7 +39,7 @@ def find_start(
         if is_time_up() or not best.is_feasible:
             break
         middle = (low + high) / 2
-        found = _searched(problem, _priced(problem, middle), cohorts, is_time_up)
+        found = _searched(problem, problem.price_limits(middle)[0], cohorts, is_time_up)
         low, high = (low, middle) if found.is_feasible else (middle, high)
         best = found if found.is_feasible and found.cost.total < best.cost.total else best
     return best
@@ -54,20 +52,6 @@ def _price_scale(problem: Problem) -> float:
         max(money.max(initial=0.0), problem.hop_money.max(initial=0.0))
     )
     return max(total, 1e-9) / 64
-
-
-def _priced(problem: Problem, money_per_budget: float) -> Problem:
-    """The problem with each budget's use priced on top: a whole budget costs `money_per_budget`."""
-    limits, prices = problem.limits, problem.prices
-    storage = money_per_budget / max(limits.stored_bytes, 1.0) if limits.stored_bytes is not None else 0.0
-    cpu = money_per_budget / max(limits.server_cpu_s, 1e-3) if limits.server_cpu_s is not None else 0.0
-    return problem.replace(
-        prices=dataclasses.replace(
-            prices,
-            storage_per_gb=prices.storage_per_gb + storage * GB,
-            server_cpu_per_hour=prices.server_cpu_per_hour + cpu * S_PER_HOUR,
-        )
-    )
 
 
 def _searched(

@@ -62,8 +62,7 @@ class _Edges:
 
     @classmethod
     def open(cls, problem: Problem, is_open: BoolArray, money: FloatArray) -> _Edges:
-        index = np.flatnonzero(is_open & np.isfinite(money))
-        index = index[np.argsort(problem.candidates.base[index], kind="stable")]
+        index = problem.by_base[(is_open & np.isfinite(money))[problem.by_base]]
         tail = problem.candidates.base[index]
         starts = np.flatnonzero(np.r_[True, tail[1:] != tail[:-1]]) if len(tail) else np.zeros(0, dtype=np.int64)
         return cls(index, tail, problem.candidates.target[index], money[index], starts, tail[starts])

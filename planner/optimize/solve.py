@@ -1,7 +1,7 @@
 """`solve`: the best plan that can be found for a problem, with a proven bound.
 
 Reduce the cohorts, find a start by local search, then let HiGHS close the gap on the strong formulation.
-Graphs too large to hand over whole keep the start and a bound from split fixed money.
+Graphs too large to hand over whole keep the start and a bound from dual ascent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from math import inf
 import numpy as np
 
 from planner.errors import InfeasibleError, InputError
-from planner.optimize.bound import split_bound
+from planner.optimize.bound import priced_bound, prove_bound
 from planner.optimize.evaluate import Evaluation, evaluate
 from planner.optimize.formulation import Milp, column_values, count_columns, find_covers, formulate
 from planner.optimize.highs import solve_milp
@@ -82,18 +82,26 @@ class _Run:
         self.started_s = options.clock()
         self.cohorts = reduce_cohorts(problem)
         self.asked_gap = max(options.gap - 2 * _BOUND_ROUNDING, _EXACT_GAP)
-        self.best = find_start(problem, self.cohorts, self._is_time_up)
+        self.best = find_start(problem, self.cohorts, self._is_half_time)
         self.bound = 0.0
-        self._raise_bound(split_bound(problem, self.cohorts, self._is_time_up))
+        self._raise_bound(prove_bound(problem, self.cohorts, self._is_time_up))
         self.shadow_prices = dict.fromkeys(self._given_limits(), 0.0)
-        self.method = "local search, split bound"
+        self.method = "local search, dual ascent"
 
     def left_s(self) -> float:
         """Seconds left of the time limit."""
-        return self.options.time_limit_s - (self.options.clock() - self.started_s)
+        return self.options.time_limit_s - self.spent_s()
+
+    def spent_s(self) -> float:
+        """Seconds since the run began."""
+        return self.options.clock() - self.started_s
+
+    def _is_half_time(self) -> bool:
+        """Whether the search for a start has had its share: the rest is for the proof."""
+        return self.spent_s() >= self.options.time_limit_s / 2
 
     def _is_time_up(self) -> bool:
-        return self.left_s() <= 0.0
+        return self.spent_s() >= self.options.time_limit_s
 
     def gap(self) -> float:
         """Relative gap of what is known."""
@@ -106,6 +114,8 @@ class _Run:
     def plan(self) -> Plan:
         """Solve as far as time and size allow."""
         needs_solver = not self._is_proven() or bool(self.shadow_prices)
+        if not self._is_proven() and self.shadow_prices and not self._is_time_up():
+            self._raise_bound(priced_bound(self.problem, self.cohorts, self.best.cost.total, self._is_time_up))
         if needs_solver and not self._is_time_up() and self._fits_solver():
             self._solve_exactly()
         if not self.best.is_feasible:
@@ -118,7 +128,7 @@ class _Run:
             method=self.method,
             shadow_prices=self.shadow_prices,
             seed=self.options.seed,
-            wall_s=self.options.clock() - self.started_s,
+            wall_s=self.spent_s(),
         )
 
     def _given_limits(self) -> list[str]:

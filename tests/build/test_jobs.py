@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from planner.build.builders import DELTA_FILE, StoreBuilder
-from planner.build.jobs import Failed, Made, run_jobs
+from planner.build.jobs import Failed, Made, _Job, run_jobs
 from planner.build.pool import Pool
 from planner.errors import BuildError, PlannerError, RepositoryError, SpaceError, ToolError
 from planner.weigh.candidates import Candidate, WeightStatus
@@ -254,6 +255,19 @@ def test_jobs_run_apart_from_the_caller(builder: Misbehaving, pool: Pool) -> Non
     assert len(processes) == 3
     assert os.getpid() not in processes
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("sent", [b"", b"\0\0", b"\0\0\1\0half an answer"])
+def test_an_answer_that_is_cut_off_is_no_answer(sent: bytes) -> None:
+    """A process may be killed while it answers."""
+    here, there = multiprocessing.Pipe(duplex=False)
+    os.write(there.fileno(), sent)
+    there.close()
+    dead = SimpleNamespace(join=lambda: None, exitcode=-signal.SIGKILL)
+    (candidate,) = _wanted("good")
+    job = _Job(candidate=candidate, process=dead, results=here, resources=ExitStack())  # type: ignore[arg-type]
+    assert job.end() == Failed(candidate=candidate, reason="its process was ended by signal 9", is_final=False)
+    here.close()
 
 
 def _wait_for(path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from planner.history.objects import ObjectSets
 from planner.history.records import ObjectKind, ObjectName
 from planner.history.store import Store
 from planner.publish.publisher import publish
-from planner.publish.routes import index_path
+from planner.publish.routes import format_index, index_path
 from tests.build.worlds import rewrite_header
 from tests.follow.fakes import serve_folder
 from tests.publish.worlds import CHAIN, Server, make_store_server
@@ -163,43 +164,12 @@ def _empty(server: Server, file: Path) -> None:
     _replace(file, b"")
 
 
-def _name_another_base(server: Server, file: Path) -> None:
-    _replace(file, rewrite_header(file.read_bytes(), lambda header: header.update(base=server.commits[1])))
-
-
-def _claim_terabytes(server: Server, file: Path) -> None:
-    def claim(header: dict[str, Any]) -> None:
-        header["blocks"][0][2][0][2] = 2**40
-
-    _replace(file, rewrite_header(file.read_bytes(), claim))
-
-
-def _name_another_object(server: Server, file: Path) -> None:
-    def forge(header: dict[str, Any]) -> None:
-        header["blocks"][0][2][0][1] = b"\xab" * 32
-
-    _replace(file, rewrite_header(file.read_bytes(), forge))
-
-
 def _replace(file: Path, data: bytes) -> None:
     file.unlink()
     file.write_bytes(data)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        _remove,
-        _flip,
-        _cut,
-        _grow,
-        _exchange,
-        _empty,
-        _name_another_base,
-        _claim_terabytes,
-        _name_another_object,
-    ],
-)
+@pytest.mark.parametrize("damage", [_remove, _flip, _cut, _grow, _exchange, _empty])
 def test_a_delta_that_is_not_the_announced_one_means_a_full_pull(
     server: Server, tmp_path: Path, connect: Callable[[Server], Any], damage: Callable[[Server, Path], None]
 ) -> None:
@@ -210,6 +180,53 @@ def test_a_delta_that_is_not_the_announced_one_means_a_full_pull(
         done = _follow(client, server, 2)
     assert done.hops == 1
     assert done.fallback_reason
+    _expect_target(client, server, tmp_path)
+
+
+def _claim_another_base(header: dict[str, Any]) -> None:
+    header["base"] = "ab" * 32
+
+
+def _claim_another_target(header: dict[str, Any]) -> None:
+    header["target"] = header["base"]
+
+
+def _claim_terabytes(header: dict[str, Any]) -> None:
+    header["blocks"][0][2][0][2] = 2**40
+
+
+def _claim_another_object(header: dict[str, Any]) -> None:
+    header["blocks"][0][2][0][1] = b"\xab" * 32
+
+
+def _claim_another_source(header: dict[str, Any]) -> None:
+    header["blocks"][0][1][0][1] = b"\xab" * 32
+
+
+@pytest.mark.parametrize(
+    ("forge", "reason"),
+    [
+        (_claim_another_base, "another delta than announced"),
+        (_claim_another_target, "target's commit is not in it"),
+        (_claim_terabytes, "larger than its codec allows"),
+        (_claim_another_object, "other bytes than the object's"),
+        (_claim_another_source, "is missing"),
+    ],
+)
+def test_a_forged_delta_means_a_full_pull(
+    server: Server, tmp_path: Path, forge: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    """A hostile server announces it with its true bytes; nothing that it makes is kept."""
+    file = server.folder((3, 4)) / DELTA_FILE
+    _replace(file, rewrite_header(file.read_bytes(), forge))
+    artifact = replace(server.artifacts[3, 4], wire_bytes=file.stat().st_size)
+    announced = replace(server, artifacts={**server.artifacts, (3, 4): artifact}).route(2, 3, 4, ref="main")
+    index = server.path / index_path(server.commits[2])
+    _replace(index, format_index(server.commits[2], [announced]).encode())
+    client = _client(server, 2, tmp_path / "client")
+    done = _follow(client, server, 2)
+    assert done.hops == 1
+    assert reason in (done.fallback_reason or "")
     _expect_target(client, server, tmp_path)
 
 
@@ -261,6 +278,16 @@ def test_a_damaged_server_costs_the_client_nothing(server: Server, tmp_path: Pat
     assert client.store.read_refs() == ({"main": server.commits[base]} if base else {})
     if base:
         client.check(server.commits[base])
+
+
+def test_a_loose_object_that_is_another_one_is_refused(server: Server, tmp_path: Path) -> None:
+    """A whole object under another's name is not kept under either."""
+    client = _client(server, 0, tmp_path / "client")
+    places = [server.path / relative_path(ObjectName(ObjectKind.COMMIT, server.commits[n])) for n in (3, 4)]
+    _replace(places[1], places[0].read_bytes())
+    with pytest.raises(FollowError, match="not what was asked for"):
+        client.pull_in_full(server.commits[4])
+    assert not any(client.store.list_objects().values())
 
 
 def test_a_loose_object_that_claims_too_much_is_refused(server: Server, tmp_path: Path) -> None:

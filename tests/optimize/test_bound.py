@@ -1,11 +1,11 @@
-"""The split bound: below every feasible selection, and worth something."""
+"""Bounds without a solver: below every feasible selection, and worth something."""
 
 from __future__ import annotations
 
 import pytest
 
 from planner.errors import InfeasibleError
-from planner.optimize.bound import split_bound
+from planner.optimize.bound import ascent_bound, priced_bound, prove_bound, split_bound
 from planner.optimize.problem import Limits
 from planner.optimize.reduce import reduce_cohorts
 from tests.optimize.tiny import exhaustive, random_problem, two_step
@@ -18,7 +18,13 @@ def test_bound_is_below_the_exhaustive_optimum(seed: int) -> None:
     oracle = exhaustive(problem)
     if oracle is None:
         return
-    assert 0.0 <= split_bound(problem, reduce_cohorts(problem)) <= oracle.cost.total * (1 + 1e-12)
+    cohorts = reduce_cohorts(problem)
+    most = oracle.cost.total * (1 + 1e-12)
+    for bound in (split_bound, ascent_bound, prove_bound):
+        assert 0.0 <= bound(problem, cohorts) <= most
+    assert ascent_bound(problem, cohorts[::-1]) <= most
+    for money in (0.0, 1.0, 10.0, 100.0):
+        assert priced_bound(problem, cohorts, money, lambda: False) <= most
 
 
 def test_bound_is_tight_often_enough_to_be_of_use() -> None:
@@ -32,14 +38,42 @@ def test_bound_is_tight_often_enough_to_be_of_use() -> None:
             continue
         optimum = exhaustive(problem)
         assert optimum is not None
-        tight.append(split_bound(problem, cohorts) >= optimum.cost.total * (1 - 1e-9))
-    assert sum(tight) > 0.3 * len(tight)
+        tight.append(prove_bound(problem, cohorts) >= optimum.cost.total * (1 - 1e-9))
+    assert sum(tight) > 0.6 * len(tight)
 
 
 def test_one_cohort_pays_the_whole_of_what_only_it_can_use() -> None:
     """Two hops of 4 B, 3 clients, 1 s of CPU each at 10 money: 24 + 20, against 30 + 90 directly."""
     problem = two_step(prices={"egress_per_gb": 1e9, "server_cpu_per_hour": 36000})
     assert split_bound(problem, reduce_cohorts(problem)) == pytest.approx(44)
+
+
+def test_ascent_leaves_to_later_cohorts_what_earlier_ones_do_not_need() -> None:
+    """One delta of 10 money for two cohorts: the first, with a full pull at 4, takes 4 of it; the second the rest."""
+    problem = two_step(
+        candidates={"base": [0, 0, 1], "target": [1, 2, 2], "wire_bytes": [0, 99, 0], "stored_bytes": [0, 99, 10]},
+        demands={"base": [0, 1], "target": [2, 2], "clients": [1, 1], "full_pull_bytes": [4, 20]},
+        prices={"egress_per_gb": 1e9, "storage_per_gb": 1e9},
+    )
+    cohorts = reduce_cohorts(problem)
+    assert split_bound(problem, cohorts) == pytest.approx(4 + 5)
+    assert ascent_bound(problem, cohorts) == pytest.approx(4 + 6)
+    assert prove_bound(problem, cohorts) == exhaustive(problem).cost.total == pytest.approx(10)  # type: ignore[union-attr]
+
+
+def test_priced_limit_proves_what_the_limit_costs() -> None:
+    """Storage is free, and its limit forces the smaller, dearer delta: only a price on the limit sees it."""
+    candidates = {"base": [0, 0], "target": [2, 2], "wire_bytes": [10, 30], "stored_bytes": [20, 10]}
+    problem = two_step(candidates=candidates, limits={"stored_bytes": 10})
+    cohorts = reduce_cohorts(problem)
+    assert prove_bound(problem, cohorts) == 30.0
+    assert 60.0 < priced_bound(problem, cohorts, 1.0, lambda: False) <= 90.0
+
+
+def test_price_of_limits_that_cannot_be_met_stays_finite() -> None:
+    """The bound would grow with the price for ever; the search ends all the same."""
+    problem = two_step(demands={"base": [0], "target": [2], "clients": [1]}, limits={"stored_bytes": 5})
+    assert 8.0 < priced_bound(problem, reduce_cohorts(problem), 1.0, lambda: False) < 1e30
 
 
 def test_bound_cut_short_is_a_bound_still() -> None:

@@ -63,6 +63,15 @@ def test_replace_changes_only_what_it_names_and_forgets_derived_money() -> None:
     assert (problem.hop_money.tolist(), problem.limits) == (before, Limits())
 
 
+def test_priced_limits_cost_so_much_when_they_are_used_up() -> None:
+    """40 money for a whole limit: 10 B of 20 B cost 20 more; what has no limit stays free; all of it costs 40."""
+    problem = two_step(limits={"stored_bytes": 20})
+    priced, allowance_money = problem.price_limits(40.0)
+    assert allowance_money == 40.0
+    assert (priced.candidate_money - problem.candidate_money).tolist() == pytest.approx([20.0, 8.0, 8.0])
+    assert (problem.price_limits(0.0)[1], two_step().price_limits(40.0)[1]) == (0.0, 0.0)
+
+
 def test_arrays_are_read_only() -> None:
     """What is derived once cannot be undermined by writing to a row."""
     problem = two_step()

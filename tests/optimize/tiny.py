@@ -25,9 +25,6 @@ def random_graph(seed: int, *, commits: int = 4, candidates: int = 7, demands: i
     pairs = int(rng.integers(0, 1 + 3 * parts))
     wanted = np.array([_walk(rng, *ends) for _ in range(demands)], dtype=np.int64).reshape(demands, 2).T
 
-    def maybe(values: np.ndarray, chance: float) -> list[object]:
-        return [None if rng.random() < chance else value for value in values.tolist()]
-
     return {
         "format": "deltaplan-graph/1",
         "commits": ["", *(f"c{i}" for i in range(1, commits))],
@@ -47,25 +44,38 @@ def random_graph(seed: int, *, commits: int = 4, candidates: int = 7, demands: i
             "candidate": rng.integers(0, candidates, pairs).tolist(),
             "part": rng.integers(0, max(parts, 1), pairs).tolist(),
         },
-        "demands": {
-            "base": wanted[0].tolist(),
-            "target": wanted[1].tolist(),
-            "clients": rng.choice([0, 0.5, 1, 2, 5, 9], demands).tolist(),
-            "full_pull_bytes": maybe(rng.integers(8, 40, demands), 0.08),
-            "max_hops": maybe(rng.choice([0, 1, 2, 2, 3, 3, 3], demands), 0.4),
-            "max_wire_bytes": maybe(rng.integers(8, 40, demands), 0.6),
-        },
-        "prices": {
-            "storage_per_gb": float(rng.choice([0, 0.5, 1, 2])) * 1e9,
-            "server_cpu_per_hour": float(rng.choice([0, 0.5, 1, 2])) * 3600,
-            "egress_per_gb": float(rng.choice([0, 1, 1, 2, 2])) * 1e9,
-            "client_cpu_per_hour": float(rng.integers(0, 2)) * 3600,
-            "per_hop": float(rng.integers(0, 2)),
-        },
+        "demands": _demands(rng, wanted),
+        "prices": _prices(rng),
         "limits": {
             "stored_bytes": int(rng.integers(2, 16)) if rng.random() < 0.6 else None,
             "server_cpu_s": int(rng.integers(1, 9)) if rng.random() < 0.5 else None,
         },
+    }
+
+
+def _prices(rng: np.random.Generator) -> dict[str, float]:
+    return {
+        "storage_per_gb": float(rng.choice([0, 0.5, 1, 2])) * 1e9,
+        "server_cpu_per_hour": float(rng.choice([0, 0.5, 1, 2])) * 3600,
+        "egress_per_gb": float(rng.choice([0, 1, 1, 2, 2])) * 1e9,
+        "client_cpu_per_hour": float(rng.integers(0, 2)) * 3600,
+        "per_hop": float(rng.integers(0, 2)),
+    }
+
+
+def _demands(rng: np.random.Generator, wanted: np.ndarray) -> dict[str, object]:
+    rows = wanted.shape[1]
+
+    def maybe(values: np.ndarray, chance: float) -> list[object]:
+        return [None if rng.random() < chance else value for value in values.tolist()]
+
+    return {
+        "base": wanted[0].tolist(),
+        "target": wanted[1].tolist(),
+        "clients": rng.choice([0, 0.5, 1, 2, 5, 9], rows).tolist(),
+        "full_pull_bytes": maybe(rng.integers(8, 40, rows), 0.08),
+        "max_hops": maybe(rng.choice([0, 1, 2, 2, 3, 3, 3], rows), 0.4),
+        "max_wire_bytes": maybe(rng.integers(8, 40, rows), 0.6),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InputError
@@ -33,6 +33,7 @@ def routes(draw: st.DrawFn) -> PublishedRoute:
     return PublishedRoute(ref=ref, target=walked[-1].commit, wire_bytes=total_bytes, hops=walked)
 
 
+@settings(deadline=None)
 @given(base=st.just("") | checksums, published=st.lists(routes(), max_size=5))
 def test_what_is_formatted_is_parsed(base: str, published: list[PublishedRoute]) -> None:
     """Nothing is lost, longer routes to one target come first, and formatting again gives the same text."""
@@ -44,6 +45,7 @@ def test_what_is_formatted_is_parsed(base: str, published: list[PublishedRoute])
     assert keys == sorted(keys)
 
 
+@settings(deadline=None)
 @given(published=st.lists(routes(), max_size=4), data=st.data())
 def test_the_order_of_routes_does_not_change_the_text(published: list[PublishedRoute], data: st.DataObject) -> None:
     """Publishing the same plan twice changes no byte, unless two routes tie in all that orders them."""
@@ -53,6 +55,7 @@ def test_the_order_of_routes_does_not_change_the_text(published: list[PublishedR
         assert format_index(BASE, shuffled) == format_index(BASE, published)
 
 
+@settings(deadline=None)
 @given(published=st.lists(routes(), max_size=4), data=st.data())
 def test_an_index_that_is_cut_off_is_refused(published: list[PublishedRoute], data: st.DataObject) -> None:
     """At whatever byte a download ends, nothing of it is used."""
@@ -61,6 +64,7 @@ def test_an_index_that_is_cut_off_is_refused(published: list[PublishedRoute], da
         parse_index(text[: data.draw(st.integers(0, len(text) - 1))], BASE)
 
 
+@settings(deadline=None)
 @given(
     text=st.text() | st.lists(st.sampled_from(["route", "hop", "end", " ", "\n", BASE, "1", "-", "full"])).map("".join)
 )
