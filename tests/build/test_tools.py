@@ -18,7 +18,7 @@ def _fail(*arguments: str, timeout_s: float = 60.0) -> ToolError:
 
 
 def test_output_is_returned_in_english_without_input() -> None:
-    assert run_tool(["sh", "-c", 'cat; echo "$LC_ALL"'], timeout_s=60.0) == "C\n"
+    assert run_tool(["sh", "-c", 'cat; echo "$LC_ALL"'], timeout_s=60.0) == "C.UTF-8\n"
 
 
 def test_arguments_are_not_seen_by_a_shell() -> None:
