@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -36,8 +37,8 @@ def assemble(
     """The problem of one night.
 
     Commits are those that candidates and cohorts name, in the history's order (oldest first, the empty
-    commit before all); candidates are sorted by base and target in that order, then by codec. A pair of a
-    cohort without an entry in `full_pull_bytes` has no full pull.
+    commit before all), under their versions where these are unique. Candidates are sorted by base and
+    target in that order, then by codec. A cohort without an entry in `full_pull_bytes` has no full pull.
     """
     named = {c.base for c in cohorts} | {c.target for c in cohorts}
     named |= {c.base for c in weighed} | {c.target for c in weighed}
@@ -45,13 +46,23 @@ def assemble(
     number = {commit: index for index, commit in enumerate(commits)}
     order = sorted(weighed, key=lambda c: (number[c.base], number[c.target], c.codec))
     problem = Problem(
-        commits=tuple(commits),
+        commits=_names(history, commits),
         candidates=_candidates([(c, weighed[c], c in built) for c in order], number),
         demands=_demands(cohorts, full_pull_bytes, number),
         prices=prices or Prices(),
         limits=limits or Limits(),
     )
     return Assembly(problem=problem, candidates=tuple(order), cohorts=tuple(cohorts))
+
+
+def _names(history: History, commits: Sequence[str]) -> tuple[str, ...]:
+    """What the graph calls each commit: its version where no other commit has it, else its checksum."""
+    versions = [history.commits[commit].version if commit != EMPTY else EMPTY for commit in commits]
+    counts = Counter(versions)
+    return tuple(
+        commit if version is None or counts[version] > 1 else version
+        for commit, version in zip(commits, versions, strict=True)
+    )
 
 
 def _candidates(rows: Sequence[tuple[Candidate, Weight, bool]], number: Mapping[str, int]) -> Candidates:

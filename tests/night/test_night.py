@@ -226,7 +226,7 @@ def test_demand_that_nothing_serves_is_named(tmp_path: Path) -> None:
     night = open_night(write_world(tmp_path, demand=demand), work=tmp_path / "work")
     night.import_()
     night.weigh()
-    with pytest.raises(InfeasibleError, match=r"demands\[0\]"):
+    with pytest.raises(InfeasibleError, match=r"demands\[0\]: .*base='B1', target='S-on-B3'"):
         night.plan()
 
 

@@ -96,3 +96,21 @@ def test_what_is_built_is_marked_and_prices_arrive() -> None:
     assert assembly.cohorts == tuple(cohorts)
     chosen = [assembly.candidates[index].codec for index in solve(assembly.problem).routes[0] or ()]
     assert chosen == ["y", "x"]
+
+
+def test_commits_are_called_by_their_versions_where_these_are_unique() -> None:
+    """A graph that people read names releases; two commits of one version keep their checksums."""
+    moment = datetime(2024, 1, 1, tzinfo=UTC)
+    commits = {
+        checksum: Commit(
+            checksum=checksum,
+            parent=None,
+            committed_at=moment,
+            tree="",
+            metadata={"version": version} if version else {},
+        )
+        for checksum, version in (("a" * 64, "1.0"), ("b" * 64, "2.0"), ("c" * 64, "2.0"), ("d" * 64, ""))
+    }
+    history = History(commits=commits, trees={}, refs={})
+    cohorts = [Cohort(base=base, target="a" * 64, clients=1) for base in ("", *list(commits)[1:])]
+    assert assemble(history, cohorts, {}, {}).problem.commits == ("", "1.0", "b" * 64, "c" * 64, "d" * 64)
