@@ -14,6 +14,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Turn a green run with skipped tests into a failed one, where that was asked for."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
-    if session.config.getoption("--no-skips") and skipped and exitstatus == pytest.ExitCode.OK:
+    # Benchmark data that may not be copied into the project is no part of any machine: those skips are only shown.
+    unexpected = [report for report in skipped if "beside the checkout" not in str(report.longrepr)]
+    if session.config.getoption("--no-skips") and unexpected and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        reporter.write_line(f"--no-skips: {len(skipped)} tests were skipped", red=True)
+        reporter.write_line(f"--no-skips: {len(unexpected)} tests were skipped", red=True)

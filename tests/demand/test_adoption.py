@@ -11,7 +11,7 @@ from planner.errors import InputError
 from tests.demand.histories import checksum_of, make_line
 
 
-@pytest.mark.parametrize("half_life_releases", [0.01, 0.5, 1.0, 3.0, 100.0, inf])
+@pytest.mark.parametrize("half_life_releases", [1e-4, 0.01, 0.5, 1.0, 3.0, 100.0, inf])
 @pytest.mark.parametrize("releases", [2, 3, 30])
 def test_cohorts_sum_to_the_clients(releases: int, half_life_releases: float) -> None:
     """Nobody is lost, however short the half-life and however long the history."""

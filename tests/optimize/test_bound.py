@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 
 from planner.errors import InfeasibleError
 from planner.optimize.bound import ascent_bound, priced_bound, prove_bound, split_bound
-from planner.optimize.problem import Limits
+from planner.optimize.problem import Limits, Prices, no_parts
 from planner.optimize.reduce import reduce_cohorts
+from planner.optimize.solve import solve
 from tests.optimize.tiny import exhaustive, random_problem, two_step
 
 
@@ -25,6 +29,22 @@ def test_bound_is_below_the_exhaustive_optimum(seed: int) -> None:
     assert ascent_bound(problem, cohorts[::-1]) <= most
     for money in (0.0, 1.0, 10.0, 100.0):
         assert priced_bound(problem, cohorts, money, lambda: False) <= most
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_ascent_is_a_bound_where_hop_limits_bind(seed: int) -> None:
+    """Dense graphs, many cohorts of two or three hops sharing candidates, dear to keep: below the solver's optimum."""
+    problem = random_problem(seed, commits=7, candidates=34, demands=18)
+    hops = np.random.default_rng(seed).integers(2, 4, 18)
+    demands = dataclasses.replace(
+        problem.demands, max_hops=hops, full_pull_bytes=np.full(18, 60.0), max_wire_bytes=np.full(18, np.inf)
+    )
+    prices = Prices(storage_per_gb=6e9, egress_per_gb=1e9)
+    problem = problem.replace(demands=demands, prices=prices, limits=Limits(), parts=no_parts())
+    cohorts = reduce_cohorts(problem)
+    most = solve(problem).cost.total * (1 + 1e-9)
+    assert ascent_bound(problem, cohorts) <= most
+    assert ascent_bound(problem, cohorts[::-1]) <= most
 
 
 def test_bound_is_tight_often_enough_to_be_of_use() -> None:

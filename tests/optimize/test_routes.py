@@ -123,6 +123,24 @@ def test_tie_with_the_full_pull_goes_to_the_route() -> None:
     assert choose_routes(problem, np.array([True])) == ((0,),)
 
 
+def test_cheap_way_with_many_hops_does_not_hide_a_dearer_one_with_few() -> None:
+    """To B in two hops (1 s) or one (2 s); from B only the two hops over D are small enough: three in all."""
+    candidates = {
+        "base": [0, 1, 0, 2, 4, 2],
+        "target": [1, 2, 2, 4, 3, 3],
+        "wire_bytes": [1, 1, 2, 1, 1, 9],
+        "client_cpu_s": [0.5, 0.5, 2, 1, 1, 0],
+    }
+    demands = {"base": [0], "target": [3], "clients": [1], "max_hops": [3], "max_wire_bytes": [5]}
+    problem = two_step(
+        commits=["A", "X", "B", "C", "D"],
+        candidates=candidates,
+        demands=demands,
+        prices={"client_cpu_per_hour": 3600},
+    )
+    assert cheapest_within_bytes(problem, 0, np.ones(6, dtype=bool)) == (2, 3, 4)
+
+
 def test_client_that_is_there_already_takes_no_hop() -> None:
     """Base = target: the empty route, whatever the limits, and never a way round."""
     demands = {"base": [1], "target": [1], "clients": [5], "max_hops": [0], "max_wire_bytes": [0]}

@@ -114,6 +114,13 @@ def test_route_of_two_hops_wins_when_it_is_smaller() -> None:
     assert plan.cost.total == 24.0
 
 
+def test_bound_gives_a_billionth_away() -> None:
+    """Strictly below even a proven optimum: the last digits of sums cannot lift it above. Optimal all the same."""
+    plan = solve(two_step())
+    assert 24.0 * (1 - 1e-8) < plan.lower_bound < 24.0
+    assert (plan.status, plan.gap < 1e-8) == (Status.OPTIMAL, True)
+
+
 def test_hop_limit_forces_the_direct_delta() -> None:
     """A stock client follows one hop only."""
     demands = {"base": [0], "target": [2], "clients": [3], "full_pull_bytes": [50], "max_hops": [1]}
@@ -167,10 +174,11 @@ def test_both_limits_together_can_be_what_fails() -> None:
         "commits": ["A", "B"],
         "candidates": {"base": [0, 0], "target": [1, 1], "wire_bytes": [1, 9], "server_cpu_s": [9, 1]},
         "demands": {"base": [0], "target": [1], "clients": [1]},
-        "limits": {"stored_bytes": 5, "server_cpu_s": 5},
     }
-    with pytest.raises(InfeasibleError, match=r"together with the other limit: needed=9\.0, allowed=5"):
-        solve(graph_from_dict(graph))
+    for allowed in (5, 1):  # 1 B is just what the smaller one needs
+        limits = {"stored_bytes": allowed, "server_cpu_s": 5}
+        with pytest.raises(InfeasibleError, match=rf"together with the other limit: needed=9\.0, allowed={allowed}"):
+            solve(graph_from_dict({**graph, "limits": limits}))
 
 
 def test_demand_that_nothing_serves_is_named() -> None:
