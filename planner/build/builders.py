@@ -19,9 +19,7 @@ from planner.history.files import read_bounded, write_atomically
 from planner.history.objects import ObjectSets
 from planner.history.records import EMPTY, ObjectName, is_checksum
 from planner.history.store import Store
-
-OSTREE_CODEC = "ostree"
-"""The codec of OSTree's own static deltas: the stock generator's choices."""
+from planner.weigh.stock_client import STOCK_CODEC
 
 DELTA_FILE = "delta"
 """The one file of a store's delta."""
@@ -99,17 +97,17 @@ class OSTreeBuilder:
 
     def build(self, base: str, target: str, codec: str, into: Path) -> None:
         """Write `superblock` and its parts into `into`; not yet synced. Raises as `Builder.build`."""
-        _check_pair(base, target, codec, (OSTREE_CODEC,))
+        _check_pair(base, target, codec, (STOCK_CODEC,))
         static_delta.generate(self.path, base, target, into)
 
     def prove(self, base: str, target: str, codec: str, delta: Path) -> None:
         """Let a stock client apply the delta, and check its repository. Raises as `Builder.prove`."""
-        _check_pair(base, target, codec, (OSTREE_CODEC,))
+        _check_pair(base, target, codec, (STOCK_CODEC,))
         static_delta.prove(self.path, base, target, delta, self.scratch)
 
     def published_path(self, base: str, target: str, codec: str) -> str:
         """Where OSTree clients look for the delta. Raises as `Builder.published_path`."""
-        _check_pair(base, target, codec, (OSTREE_CODEC,))
+        _check_pair(base, target, codec, (STOCK_CODEC,))
         return static_delta.relative_path(base, target)
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from planner.build.builders import DELTA_FILE
 from planner.build.bundle import apply_bundle, read_bundle
 from planner.errors import FollowError, PlannerError, RepositoryError
 from planner.follow.remote import Remote
@@ -39,7 +40,7 @@ class StoreClient:
 
     def take(self, hop: Hop, base: str) -> None:
         """Apply one delta to the store; every object is checked before it is kept."""
-        data = self.remote.fetch(f"{hop.path}/delta", max_bytes=hop.wire_bytes)
+        data = self.remote.fetch(f"{hop.path}/{DELTA_FILE}", max_bytes=hop.wire_bytes)
         try:
             bundle = read_bundle(data)
             if (bundle.base, bundle.target) == (base, hop.commit):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from planner.build import static_delta
-from planner.build.builders import DELTA_FILE, OSTREE_CODEC, Builder, OSTreeBuilder, StoreBuilder
+from planner.build.builders import DELTA_FILE, Builder, OSTreeBuilder, StoreBuilder
 from planner.build.bundle import encode_bundle
 from planner.build.codecs import CODECS
 from planner.errors import BuildError, InputError
@@ -20,6 +20,7 @@ from planner.history.objects import ObjectSets
 from planner.history.records import History
 from planner.history.store import Store
 from planner.history.trees import import_tree
+from planner.weigh.stock_client import STOCK_CODEC
 from tests.build.worlds import World, list_paths, make_ostree, make_store, rewrite_header, write_folder
 
 NOWHERE = "ab" * 32
@@ -39,12 +40,12 @@ def ostree_world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return make_ostree(tmp_path_factory.mktemp("ostree"))
 
 
-@pytest.fixture(scope="module", params=[*CODECS, pytest.param(OSTREE_CODEC, marks=needs_ostree)])
+@pytest.fixture(scope="module", params=[*CODECS, pytest.param(STOCK_CODEC, marks=needs_ostree)])
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A builder, its world and one of its codecs."""
-    if request.param == OSTREE_CODEC:
+    if request.param == STOCK_CODEC:
         world = request.getfixturevalue("ostree_world")
-        return OSTreeBuilder(world.path, tmp_path_factory.mktemp("scratch")), world, OSTREE_CODEC
+        return OSTreeBuilder(world.path, tmp_path_factory.mktemp("scratch")), world, STOCK_CODEC
     world = request.getfixturevalue("store_world")
     return StoreBuilder(world.path), world, request.param
 
@@ -75,7 +76,7 @@ def test_building_and_proving_leave_the_repository_alone(bench: Bench, tmp_path:
 def test_a_flipped_byte_is_noticed(bench: Bench, tmp_path: Path) -> None:
     builder, world, codec = bench
     delta = _build(builder, world.first, world.second, codec, tmp_path / "delta")
-    path = delta / ("0" if codec == OSTREE_CODEC else DELTA_FILE)
+    path = delta / ("0" if codec == STOCK_CODEC else DELTA_FILE)
     good = path.read_bytes()
     for at in range(0, len(good), max(1, len(good) // 7)):
         path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
@@ -206,4 +207,4 @@ def test_a_delta_that_makes_more_than_is_missing_is_noticed(store_world: World, 
 def test_an_ostree_delta_is_published_where_clients_look(ostree_world: World, tmp_path: Path) -> None:
     builder = OSTreeBuilder(ostree_world.path, tmp_path)
     expected = static_delta.relative_path(ostree_world.first, ostree_world.second)
-    assert builder.published_path(ostree_world.first, ostree_world.second, OSTREE_CODEC) == expected
+    assert builder.published_path(ostree_world.first, ostree_world.second, STOCK_CODEC) == expected

@@ -211,14 +211,14 @@ class GLib:
     """The few functions of the C library that say whether data is in normal form."""
 
     def __init__(self, path: str) -> None:
-        self.library = ctypes.CDLL(path)
+        self.glib = ctypes.CDLL(path)
         self.new = self._function("g_variant_new_from_data", ctypes.c_void_p)
         self.sink = self._function("g_variant_ref_sink", ctypes.c_void_p)
         self.is_normal_form = self._function("g_variant_is_normal_form", ctypes.c_int)
         self.unref = self._function("g_variant_unref", None)
 
     def _function(self, name: str, result: Any) -> Any:
-        function = getattr(self.library, name)
+        function = getattr(self.glib, name)
         function.restype = result
         return function
 
