@@ -26,6 +26,7 @@ from planner.errors import (
 )
 from planner.optimize.evaluate import evaluate
 from planner.optimize.interchange import graph_digest, parse_plan
+from planner.optimize.policies import POLICIES
 from tests.night.worlds import write_world
 
 GRAPH: dict[str, Any] = {
@@ -150,7 +151,7 @@ def test_the_verbs_of_a_night_one_by_one(tmp_path: Path) -> None:
     assert {row["status"] for row in weighed["kept"]} == {"measured"}
     assert all(row["reason"] for row in weighed["pruned"])
     plan = verb("plan")
-    assert [row["name"] for row in plan["policies"]] == ["this plan", "all_to_head", "last_n", "consecutive"]
+    assert [row["name"] for row in plan["policies"]] == ["this plan", *POLICIES]
     assert len(verb("build")["ready"]) == plan["policies"][0]["deltas"]
     assert len(verb("publish")["new"]) == plan["policies"][0]["deltas"]
     assert [one["error"] for one in verb("follow")] == [None] * 4
