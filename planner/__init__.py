@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from planner.errors import InfeasibleError, InputError, PlannerError
-    from planner.graphs import read_graph, solve, write_plan
+    from planner.graphs import read_certificate, read_graph, solve, write_plan
     from planner.night.night import Night
     from planner.night.opening import open_night
+    from planner.optimize.certificate import verify_certificate
     from planner.optimize.evaluate import Evaluation, Selection, evaluate
     from planner.optimize.plan import Plan, Status
     from planner.optimize.policies import POLICIES, follow_policy
@@ -29,6 +30,8 @@ _HOMES = {
     "open_night": "planner.night.opening",
     "read_graph": "planner.graphs",
     "solve": "planner.graphs",
+    "read_certificate": "planner.graphs",
+    "verify_certificate": "planner.optimize.certificate",
     "write_plan": "planner.graphs",
     "InfeasibleError": "planner.errors",
     "InputError": "planner.errors",
@@ -63,9 +66,11 @@ __all__ = [
     "evaluate",
     "follow_policy",
     "open_night",
+    "read_certificate",
     "read_graph",
     "solve",
     "summarize",
+    "verify_certificate",
     "write_plan",
 ]
 

@@ -9,7 +9,10 @@ from pathlib import Path
 from planner.errors import InputError
 from planner.history.files import read_bounded, write_atomically
 from planner.optimize import solve as solver
-from planner.optimize.interchange import parse_graph, plan_to_dict
+from planner.optimize.certificate_format import certificate_to_dict, parse_certificate
+from planner.optimize.certificate_record import Certificate
+from planner.optimize.evaluate import Selection
+from planner.optimize.interchange import encode_plan, parse_graph
 from planner.optimize.plan import Plan
 from planner.optimize.problem import Problem
 
@@ -37,12 +40,45 @@ def write_plan(plan: Plan, problem: Problem, path: str | Path) -> None:
         SpaceError: the disk is full.
     """
     try:
-        write_atomically(Path(path), (json.dumps(plan_to_dict(plan, problem)) + "\n").encode())
+        write_atomically(Path(path), encode_plan(plan, problem))
     except OSError as error:
         raise InputError("cannot be written", path=str(path), reason=error.strerror) from error
 
 
-def solve(problem: Problem, *, gap: float = 0.0, time_limit_s: float | None = None, seed: int = 0) -> Plan:
+def read_certificate(path: str | Path, problem: Problem) -> Certificate:
+    """The certificate in a `deltaplan-certificate/1` file; `verify_certificate` says what it proves.
+
+    Raises:
+        InputError: the file cannot be read, breaks the format, or belongs to another graph.
+    """
+    try:
+        data = read_bounded(Path(path), MAX_GRAPH_BYTES)
+    except OSError as error:
+        raise InputError("cannot be read", path=str(path), reason=error.strerror) from error
+    return parse_certificate(data, problem)
+
+
+def write_certificate(certificate: Certificate, problem: Problem, path: str | Path) -> None:
+    """Write a `deltaplan-certificate/1` file, whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+        SpaceError: the disk is full.
+    """
+    try:
+        write_atomically(Path(path), (json.dumps(certificate_to_dict(certificate, problem)) + "\n").encode())
+    except OSError as error:
+        raise InputError("cannot be written", path=str(path), reason=error.strerror) from error
+
+
+def solve(
+    problem: Problem,
+    *,
+    gap: float = 0.0,
+    time_limit_s: float | None = None,
+    seed: int = 0,
+    start: Selection | None = None,
+) -> Plan:
     """The best plan that can be found for a problem, with a proven lower bound.
 
     Args:
@@ -50,9 +86,11 @@ def solve(problem: Problem, *, gap: float = 0.0, time_limit_s: float | None = No
         gap: stop at this relative gap; 0 asks for an optimal plan.
         time_limit_s: stop after so many seconds with the best plan so far.
         seed: for ties and search order; the same seed gives the same plan.
+        start: a selection to begin from, such as yesterday's.
 
     Raises:
         InfeasibleError: a demand cannot be served or a limit cannot be met; the error says which.
     """
     limit_s = float("inf") if time_limit_s is None else time_limit_s
-    return solver.solve(problem, solver.Options(gap=gap, time_limit_s=limit_s, seed=seed, clock=time.monotonic))
+    options = solver.Options(gap=gap, time_limit_s=limit_s, seed=seed, start=start, clock=time.monotonic)
+    return solver.solve(problem, options)

@@ -15,6 +15,8 @@ VERBS = {
     "import": "import_",
     "weigh": "weigh",
     "solve": "solve",
+    "check": "check",
+    "replan": "replan",
     "plan": "plan",
     "explain": "explain",
     "build": "build",

@@ -33,18 +33,18 @@ def nightly(
     """Import, weigh, plan, build, publish, and let a client on every base follow its route."""
 
     def action(reporter: TerminalReporter) -> tuple[Any, RenderableType]:
-        return run_night(open_night(scenario, work, workers, reporter))
+        return run_night(open_night(scenario, work, workers, reporter), every_policy=as_json)
 
     run_verb(action, as_json=as_json)
 
 
-def run_night(night: Night) -> tuple[Any, RenderableType]:
+def run_night(night: Night, *, every_policy: bool = False) -> tuple[Any, RenderableType]:
     """All steps of a night; each keeps what it did, so a night that was cut short can be run again."""
     imported, weighing = night.import_(), night.weigh()
     night.plan()
     assembly, plan = night.workspace.read_plan()
     built, published, rehearsals = night.build(), night.publish(), night.follow()
-    summary = summarize(assembly, plan, night.history)
+    summary = summarize(assembly, plan, night.history, every_policy=every_policy)
     document = {
         "imported": asdict(imported),
         "plan": plan_document(summary, night.demand),

@@ -22,7 +22,7 @@ def plan(scenario: ScenarioArgument, work: WorkOption = None, as_json: JsonOptio
         night = open_night(scenario, work, 1, reporter)
         night.plan()
         assembly, chosen = night.workspace.read_plan()
-        summary = summarize(assembly, chosen, night.history)
+        summary = summarize(assembly, chosen, night.history, every_policy=as_json)
         return plan_document(summary, night.demand), Group(plan_view(summary), *unknown_lines(night.demand))
 
     run_verb(action, as_json=as_json)

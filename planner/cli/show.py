@@ -20,7 +20,7 @@ def show(scenario: ScenarioArgument, work: WorkOption = None, as_json: JsonOptio
     def action(reporter: TerminalReporter) -> tuple[Any, RenderableType]:
         night = open_night(scenario, work, 1, reporter)
         assembly, plan = night.workspace.read_plan()
-        summary = summarize(assembly, plan, night.history)
+        summary = summarize(assembly, plan, night.history, every_policy=as_json)
         return plan_document(summary, night.demand), plan_view(summary)
 
     run_verb(action, as_json=as_json)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from planner import graphs
 from planner.cli.context import JsonOption, TerminalReporter, run_verb
+from planner.optimize.certificate_duals import certify
 from planner.optimize.interchange import plan_to_dict
 from planner.optimize.plan import Plan
 from planner.units import format_bytes, format_duration
@@ -24,6 +25,9 @@ def solve(
         float | None, typer.Option("--time-limit", min=0.0, help="Stop after so many seconds with the best plan.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="For ties and search order.")] = 0,
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", help="Where a proof that can be checked without a solver goes.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Choose which candidates of a graph to build, and a route for every demand."""
@@ -31,8 +35,13 @@ def solve(
     def action(_: TerminalReporter) -> tuple[Any, RenderableType]:
         problem = graphs.read_graph(graph)
         plan = graphs.solve(problem, gap=gap, time_limit_s=time_limit_s, seed=seed)
+        line = _line(plan)
+        if certificate is not None:
+            written = certify(problem, plan.duals)
+            graphs.write_certificate(written, problem, certificate)
+            line += f"; the certificate proves {written.bound:.6g}"
         graphs.write_plan(plan, problem, output)
-        return plan_to_dict(plan, problem), Text(_line(plan))
+        return plan_to_dict(plan, problem), Text(line)
 
     run_verb(action, as_json=as_json)
 

@@ -5,11 +5,18 @@ Pure and solver-free. Every solver, peer policy, screen and test reports through
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import fsum
+from itertools import chain
+from math import fsum, inf
 
-from planner.optimize.problem import NO_HOP_LIMIT, Problem
+import numpy as np
+
+from planner.optimize.problem import NO_HOP_LIMIT, BoolArray, FloatArray, IntArray, Problem
 from planner.units import GB, S_PER_HOUR
+
+_SUM_SLACK = 1e-9
+"""The float sum of a route's bytes differs from the exact one by less than this fraction, at up to a million hops."""
 
 Route = tuple[int, ...] | None
 """Candidate indexes in the order they are applied; None is a full pull."""
@@ -70,8 +77,9 @@ def evaluate(problem: Problem, selection: Selection) -> Evaluation:
     Source: `deltaplan-graph/1` and `deltaplan-plan/1` in `docs/formats.md`.
     """
     rows, parts = problem.candidates, problem.parts
+    routes = _FlatRoutes.of(problem, selection.routes[: len(problem.demands)])
     build = _existing(problem, selection.build)
-    needed = sorted({part for candidate in build for part in problem.parts_of[candidate]})
+    needed = problem.parts_needed_by(build)
     stored_bytes = fsum([*rows.stored_bytes[build].tolist(), *parts.stored_bytes[needed].tolist()])
     server_cpu_s = fsum(
         [
@@ -79,7 +87,7 @@ def evaluate(problem: Problem, selection: Selection) -> Evaluation:
             *(parts.server_cpu_s[needed] * ~parts.built[needed]).tolist(),
         ]
     )
-    egress_bytes, client_cpu_s, hops = _client_totals(problem, selection)
+    egress_bytes, client_cpu_s, hops = _client_totals(problem, routes)
     prices = problem.prices
     cost = Costs(
         storage=stored_bytes / GB * prices.storage_per_gb,
@@ -96,7 +104,7 @@ def evaluate(problem: Problem, selection: Selection) -> Evaluation:
         egress_bytes=egress_bytes,
         violations=(
             *_build_violations(problem, selection),
-            *_route_violations(problem, selection),
+            *_route_violations(problem, selection, routes, build),
             *_limit_violations(problem, stored_bytes, server_cpu_s),
         ),
     )
@@ -107,27 +115,57 @@ def route_bytes(problem: Problem, route: tuple[int, ...]) -> float:
     return fsum(problem.candidates.wire_bytes[list(route)].tolist())
 
 
-def _existing(problem: Problem, candidates: tuple[int, ...]) -> list[int]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _FlatRoutes:
+    """Routes end to end.
+
+    `hop` (-1: a candidate that does not exist) and `demand` have shape (hops,), `hops` (0 for a full pull) and
+    `is_full_pull` shape (routes,).
+    """
+
+    hop: IntArray
+    demand: IntArray
+    hops: IntArray
+    is_full_pull: BoolArray
+
+    @classmethod
+    def of(cls, problem: Problem, routes: Sequence[Route]) -> _FlatRoutes:
+        followed = [route or () for route in routes]
+        hops = np.fromiter(map(len, followed), dtype=np.int64, count=len(routes))
+        return cls(
+            hop=_indexes(chain.from_iterable(followed), int(hops.sum()), len(problem.candidates)),
+            demand=np.repeat(np.arange(len(routes)), hops),
+            hops=hops,
+            is_full_pull=np.fromiter((route is None for route in routes), dtype=bool, count=len(routes)),
+        )
+
+
+def _indexes(values: Iterable[int], count: int, bound: int) -> IntArray:
+    """The values as an array, -1 where one is no index below `bound`."""
+    values = list(values)
+    try:
+        array = np.fromiter(values, dtype=np.int64, count=count)
+    except OverflowError:
+        array = np.array([value if 0 <= value < bound else -1 for value in values], dtype=np.int64)
+    return np.where((array >= 0) & (array < bound), array, -1)
+
+
+def _existing(problem: Problem, candidates: Sequence[int]) -> IntArray:
     """The candidates that the problem has, ascending and without repeats."""
-    return sorted({candidate for candidate in candidates if 0 <= candidate < len(problem.candidates)})
+    found = np.unique(_indexes(candidates, len(candidates), len(problem.candidates)))
+    return found[found >= 0]
 
 
-def _client_totals(problem: Problem, selection: Selection) -> tuple[float, float, float]:
+def _client_totals(problem: Problem, routes: _FlatRoutes) -> tuple[float, float, float]:
     """Bytes sent, client core-seconds and hops over all clients."""
-    egress: list[float] = []
-    client_cpu: list[float] = []
-    hops: list[float] = []
-    for index, route in enumerate(selection.routes[: len(problem.demands)]):
-        clients = float(problem.demands.clients[index])
-        if route is None:
-            full_pull_bytes = float(problem.demands.full_pull_bytes[index])
-            egress.append(clients * full_pull_bytes if full_pull_bytes < float("inf") else 0.0)
-            continue
-        hops_there = [hop for hop in route if 0 <= hop < len(problem.candidates)]
-        egress += (clients * problem.candidates.wire_bytes[hops_there]).tolist()
-        client_cpu += (clients * problem.candidates.client_cpu_s[hops_there]).tolist()
-        hops.append(clients * len(route))
-    return fsum(egress), fsum(client_cpu), fsum(hops)
+    demands, rows = problem.demands, problem.candidates
+    exists = routes.hop >= 0
+    hop, clients = routes.hop[exists], demands.clients[routes.demand[exists]]
+    pulled = np.flatnonzero(routes.is_full_pull & (demands.full_pull_bytes[: len(routes.hops)] < inf))
+    pulls = demands.clients[pulled] * demands.full_pull_bytes[pulled]
+    egress_bytes = fsum([*(clients * rows.wire_bytes[hop]).tolist(), *pulls.tolist()])
+    client_cpu_s = fsum((clients * rows.client_cpu_s[hop]).tolist())
+    return egress_bytes, client_cpu_s, fsum((demands.clients[: len(routes.hops)] * routes.hops).tolist())
 
 
 def _build_violations(problem: Problem, selection: Selection) -> list[str]:
@@ -149,16 +187,67 @@ def _limit_violations(problem: Problem, stored_bytes: float, server_cpu_s: float
     return found
 
 
-def _route_violations(problem: Problem, selection: Selection) -> list[str]:
+def _route_violations(problem: Problem, selection: Selection, routes: _FlatRoutes, build: IntArray) -> list[str]:
     if len(selection.routes) != len(problem.demands):
         return [f"routes: one per demand expected: got={len(selection.routes)}, demands={len(problem.demands)}"]
-    chosen = set(_existing(problem, selection.build))
+    suspects = np.flatnonzero(_is_suspect(problem, routes, build)).tolist()
+    chosen = set(build.tolist()) if suspects else set()
     found = []
-    for index, route in enumerate(selection.routes):
+    for index in suspects:
+        route = selection.routes[index]
         reason = _full_pull_fault(problem, index) if route is None else route_fault(problem, index, route, chosen)
         if reason:
             found.append(f"routes[{index}]: {reason}")
     return found
+
+
+def _is_suspect(problem: Problem, routes: _FlatRoutes, build: IntArray) -> BoolArray:
+    """Which demands need a closer look, shape (demands,): all with a fault, and those near their byte limit."""
+    demands = problem.demands
+    bytes_ = np.where(routes.is_full_pull, demands.full_pull_bytes, _rounded_bytes(problem, routes))
+    is_suspect = bytes_ > demands.max_wire_bytes * (1 - _SUM_SLACK)
+    is_suspect |= routes.is_full_pull & (demands.full_pull_bytes == inf)
+    is_suspect |= routes.hops > demands.max_hops
+    is_suspect |= ~routes.is_full_pull & (_last_commits(problem, routes) != demands.target)
+    is_suspect[routes.demand[_is_broken(problem, routes, build)]] = True
+    return is_suspect
+
+
+def _rounded_bytes(problem: Problem, routes: _FlatRoutes) -> FloatArray:
+    """What a client downloads over each route, to within `_SUM_SLACK`; routes with a missing hop do not count."""
+    exists = routes.hop >= 0
+    bytes_ = problem.candidates.wire_bytes[routes.hop[exists]]
+    return np.asarray(np.bincount(routes.demand[exists], bytes_, minlength=len(routes.hops)), dtype=np.float64)
+
+
+def _ends(problem: Problem, routes: _FlatRoutes) -> IntArray:
+    """The commit after each hop, -1 after one that does not exist; shape (hops,)."""
+    ends = np.full(len(routes.hop), -1)
+    exists = routes.hop >= 0
+    ends[exists] = problem.candidates.target[routes.hop[exists]]
+    return ends
+
+
+def _last_commits(problem: Problem, routes: _FlatRoutes) -> IntArray:
+    """Where each route ends; shape (demands,)."""
+    at = problem.demands.base.copy()
+    has_hops = routes.hops > 0
+    at[has_hops] = _ends(problem, routes)[np.cumsum(routes.hops)[has_hops] - 1]
+    return at
+
+
+def _is_broken(problem: Problem, routes: _FlatRoutes, build: IntArray) -> BoolArray:
+    """Which hops are not built, or do not start where the client is; shape (hops,)."""
+    rows, hop = problem.candidates, routes.hop
+    is_first = np.diff(routes.demand, prepend=-1) > 0
+    at = np.where(is_first, problem.demands.base[routes.demand], np.roll(_ends(problem, routes), 1))
+    is_chosen = np.zeros(len(rows) + 1, dtype=bool)
+    is_chosen[build] = True
+    # A hop that does not exist looks at the last entry, which is never chosen.
+    is_broken = ~is_chosen[hop]
+    sound = np.flatnonzero(~is_broken)
+    is_broken[sound] = rows.base[hop[sound]] != at[sound]
+    return is_broken
 
 
 def _full_pull_fault(problem: Problem, demand: int) -> str:

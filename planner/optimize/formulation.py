@@ -84,7 +84,7 @@ def find_covers(problem: Problem, milp: Milp, cohorts: tuple[Cohort, ...], value
 
 
 @dataclass(slots=True)
-class _Rows:
+class Rows:
     """Rows being written, one block of equal-shaped rows at a time."""
 
     row: list[IntArray] = field(default_factory=list)
@@ -109,7 +109,7 @@ class _Rows:
 
 def count_columns(problem: Problem, cohorts: tuple[Cohort, ...]) -> int:
     """How many columns the formulation would have, without writing it."""
-    flow = sum(len(_flow_columns(cohort)[0]) + 1 for cohort in cohorts)
+    flow = sum(len(flow_columns(cohort)[0]) + 1 for cohort in cohorts)
     return flow + len(problem.candidates) + len(problem.parts)
 
 
@@ -118,7 +118,7 @@ def _is_layered(cohort: Cohort) -> bool:
     return 1 < cohort.max_hops <= LONGEST_LAYERED_HOPS and longest > 1
 
 
-def _flow_columns(cohort: Cohort) -> tuple[IntArray, IntArray]:
+def flow_columns(cohort: Cohort) -> tuple[IntArray, IntArray]:
     """Each flow column's position in `cohort.edges` and its layer; without layers the layer is 0."""
     if not _is_layered(cohort):
         return np.arange(len(cohort.edges)), np.zeros(len(cohort.edges), dtype=np.int64)
@@ -133,16 +133,16 @@ def formulate(problem: Problem, cohorts: tuple[Cohort, ...]) -> Milp:
     edges = [cohort.edges for cohort in cohorts]
     candidates = np.unique(np.concatenate(edges)) if edges else np.zeros(0, dtype=np.int64)
     parts = np.array(sorted({part for e in candidates.tolist() for part in problem.parts_of[e]}), dtype=np.int64)
-    rows = _Rows()
+    rows = Rows()
     money = [problem.candidate_money[candidates], problem.part_money[parts]]
     integral = [np.ones(len(candidates), dtype=bool), np.ones(len(parts), dtype=bool)]
     blocks, first = [], len(candidates) + len(parts)
     for cohort in cohorts:
-        position, layer = _flow_columns(cohort)
+        position, layer = flow_columns(cohort)
         columns = CohortColumns(first=first, edge=cohort.edges[position], layer=layer, full_pull=first + len(position))
-        _write_flow(rows, problem, cohort, columns)
+        write_flow(rows, problem, cohort, columns)
         _write_links(rows, cohort, columns, np.searchsorted(candidates, cohort.edges)[position])
-        couples = _write_side_rows(rows, problem, cohort, columns)
+        couples = write_side_rows(rows, problem, cohort, columns)
         full_pull_money = cohort.full_pull_money if cohort.full_pull_money < inf else 0.0
         money.append(cohort.clients * np.r_[problem.hop_money[columns.edge], full_pull_money])
         integral.append(np.full(len(position) + 1, couples))
@@ -152,7 +152,7 @@ def formulate(problem: Problem, cohorts: tuple[Cohort, ...]) -> Milp:
     limit_rows, limit_scale = _write_limits(rows, problem, candidates, parts)
     upper = np.ones(first)
     upper[[b.full_pull for b, c in zip(blocks, cohorts, strict=True) if c.full_pull_money == inf]] = 0.0
-    starts, columns_, values = _compress(rows)
+    starts, columns_, values = compress(rows)
     return Milp(
         money=np.concatenate(money),
         is_integral=np.concatenate(integral),
@@ -170,7 +170,7 @@ def formulate(problem: Problem, cohorts: tuple[Cohort, ...]) -> Milp:
     )
 
 
-def _write_flow(rows: _Rows, problem: Problem, cohort: Cohort, columns: CohortColumns) -> None:
+def write_flow(rows: Rows, problem: Problem, cohort: Cohort, columns: CohortColumns) -> None:
     """One unit leaves the base or is a full pull; what enters any other state leaves it."""
     commits = len(problem.commits)
     tail = problem.candidates.base[columns.edge] + commits * np.maximum(columns.layer - 1, 0)
@@ -186,7 +186,7 @@ def _write_flow(rows: _Rows, problem: Problem, cohort: Cohort, columns: CohortCo
     rows.put(np.array([source]), np.array([columns.full_pull]), 1.0)
 
 
-def _write_links(rows: _Rows, cohort: Cohort, columns: CohortColumns, keep: IntArray) -> None:
+def _write_links(rows: Rows, cohort: Cohort, columns: CohortColumns, keep: IntArray) -> None:
     """A cohort's flow over a candidate, whatever the hop, needs the candidate kept."""
     row = rows.add(len(cohort.edges), -inf, 0.0)
     link = row + np.searchsorted(cohort.edges, columns.edge)
@@ -195,7 +195,7 @@ def _write_links(rows: _Rows, cohort: Cohort, columns: CohortColumns, keep: IntA
     rows.put(link[first_of], keep[first_of], -1.0)
 
 
-def _write_side_rows(rows: _Rows, problem: Problem, cohort: Cohort, columns: CohortColumns) -> bool:
+def write_side_rows(rows: Rows, problem: Problem, cohort: Cohort, columns: CohortColumns) -> bool:
     """Rows on the route as a whole; whether there are any, so that flows must be integral by themselves."""
     column = columns.first + np.arange(len(columns.edge))
     couples = False
@@ -213,7 +213,7 @@ def _write_side_rows(rows: _Rows, problem: Problem, cohort: Cohort, columns: Coh
     return couples
 
 
-def _write_parts(rows: _Rows, problem: Problem, candidates: IntArray, parts: IntArray) -> None:
+def _write_parts(rows: Rows, problem: Problem, candidates: IntArray, parts: IntArray) -> None:
     """A kept candidate needs its parts kept."""
     pairs = [(i, part) for i, e in enumerate(candidates.tolist()) for part in problem.parts_of[e]]
     if not pairs:
@@ -225,7 +225,7 @@ def _write_parts(rows: _Rows, problem: Problem, candidates: IntArray, parts: Int
 
 
 def _write_limits(
-    rows: _Rows, problem: Problem, candidates: IntArray, parts: IntArray
+    rows: Rows, problem: Problem, candidates: IntArray, parts: IntArray
 ) -> tuple[dict[str, int], dict[str, float]]:
     """Limit rows by name, scaled so that the limit is 1 (or 0)."""
     table, shared = problem.candidates, problem.parts
@@ -246,7 +246,7 @@ def _write_limits(
     return limit_rows, limit_scale
 
 
-def _compress(rows: _Rows) -> tuple[IntArray, IntArray, FloatArray]:
+def compress(rows: Rows) -> tuple[IntArray, IntArray, FloatArray]:
     """Entries by rows (CSR): row starts, columns, values."""
     if not rows.row:
         return np.zeros(len(rows.low) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from planner.optimize.duals import Duals
 from planner.optimize.evaluate import Costs, Evaluation, Route, Selection
 
 OPTIMAL_GAP = 1e-6
@@ -31,7 +32,10 @@ def relative_gap(cost: float, lower_bound: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Chosen candidates, a route per demand, and the proof. Made only from an `Evaluation`."""
+    """Chosen candidates, a route per demand, and the proof. Made only from an `Evaluation`.
+
+    `duals` is the best dual solution found without branching: what it proves may lie below `lower_bound`.
+    """
 
     evaluation: Evaluation
     lower_bound: float
@@ -40,6 +44,7 @@ class Plan:
     shadow_prices: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     wall_s: float = 0.0
+    duals: Duals | None = None
 
     @property
     def selection(self) -> Selection:

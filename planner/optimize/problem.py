@@ -9,13 +9,16 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
+from planner.optimize.digest import digest_problem
 from planner.units import GB, S_PER_HOUR
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -99,6 +102,13 @@ def no_parts() -> Parts:
     return Parts(stored_bytes=floats, server_cpu_s=floats, built=np.zeros(0, dtype=bool), candidate=ints, part=ints)
 
 
+class PartsOf(dict[int, tuple[int, ...]]):
+    """For each candidate, the parts it needs, ascending and without repeats; only those that need any take space."""
+
+    def __missing__(self, candidate: int) -> tuple[int, ...]:
+        return ()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """What there is to decide. Build one with `planner.read_graph`, `parse_graph` or `assemble`."""
@@ -152,6 +162,14 @@ class Problem:
         """Price of keeping and building each part; shape (parts,)."""
         return self._fixed_money(self.parts.stored_bytes, self.parts.server_cpu_s, self.parts.built)
 
+    @cached_property
+    def money_with_parts(self) -> FloatArray:
+        """Fixed money of each candidate with an even share of that of its parts; shape (candidates,)."""
+        candidate, part = self.needs
+        needed_by = np.bincount(part, minlength=len(self.parts))
+        shares = self.part_money[part] / needed_by[part]
+        return self.candidate_money + np.bincount(candidate, weights=shares, minlength=len(self.candidates))
+
     def _fixed_money(self, stored_bytes: FloatArray, server_cpu_s: FloatArray, built: BoolArray) -> FloatArray:
         storage = stored_bytes * (self.prices.storage_per_gb / GB)
         return storage + np.where(built, 0.0, server_cpu_s * (self.prices.server_cpu_per_hour / S_PER_HOUR))
@@ -171,15 +189,41 @@ class Problem:
         return np.where(allowed, np.where(allowed, bytes_, 0.0) * (self.prices.egress_per_gb / GB), np.inf)
 
     @cached_property
-    def parts_of(self) -> tuple[tuple[int, ...], ...]:
+    def needs(self) -> tuple[IntArray, IntArray]:
+        """Which candidate needs which part, by candidate, then part, each pair once; two arrays of shape (pairs,)."""
+        parts = max(len(self.parts), 1)
+        pairs = np.unique(self.parts.candidate.astype(np.int64) * parts + self.parts.part)
+        return pairs // parts, pairs % parts
+
+    def parts_needed_by(self, candidates: IntArray) -> IntArray:
+        """The parts that some of the candidates need, ascending and without repeats."""
+        candidate, part = self.needs
+        if not len(candidate):
+            return part
+        first = np.searchsorted(candidate, candidates)
+        counts = np.searchsorted(candidate, candidates, side="right") - first
+        # Pair rows of one candidate lie side by side: each row is its candidate's first plus its rank there.
+        ranks = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.unique(part[np.repeat(first, counts) + ranks])
+
+    @cached_property
+    def parts_of(self) -> PartsOf:
         """For each candidate, the parts it needs, ascending and without repeats."""
-        needed: list[set[int]] = [set() for _ in range(len(self.candidates))]
-        for candidate, part in zip(self.parts.candidate.tolist(), self.parts.part.tolist(), strict=True):
-            needed[candidate].add(part)
-        return tuple(tuple(sorted(parts)) for parts in needed)
+        candidate, part = self.needs
+        candidates, starts = np.unique(candidate, return_index=True)
+        parts, ends = part.tolist(), np.append(starts, len(part))[1:]
+        rows = zip(candidates.tolist(), starts.tolist(), ends.tolist(), strict=True)
+        return PartsOf({needing: tuple(parts[start:end]) for needing, start, end in rows})
+
+    @cached_property
+    def digest(self) -> str:
+        """`graph_digest` of the problem."""
+        return digest_problem(self)
 
     def to_networkx(self) -> nx.MultiDiGraph:
         """The graph for drawing and study: nodes are commit indexes, edge keys are candidate indexes."""
+        import networkx as nx  # noqa: PLC0415 - a tenth of a second at the start of every run, for those who draw
+
         graph = nx.MultiDiGraph()
         for index, name in enumerate(self.commits):
             graph.add_node(index, name=name)

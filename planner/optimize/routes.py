@@ -166,3 +166,30 @@ def select(problem: Problem, is_open: BoolArray) -> Selection:
     """Routes over the open candidates, and only the candidates that those routes use."""
     routes = choose_routes(problem, is_open)
     return Selection(build=tuple(sorted({hop for route in routes if route for hop in route})), routes=routes)
+
+
+def keep_within_bytes(problem: Problem, selection: Selection) -> Selection:
+    """The selection with other routes for demands whose byte limit it breaks, each the cheapest at what it newly costs.
+
+    A demand that nothing serves within its limits gets None all the same: `evaluate` reports it.
+    """
+    demands, routes = problem.demands, list(selection.routes)
+    broken = [
+        index
+        for index in np.flatnonzero(np.isfinite(demands.max_wire_bytes)).tolist()
+        if routes[index] is not None and route_bytes(problem, routes[index] or ()) > demands.max_wire_bytes[index]
+    ]
+    if not broken:
+        return selection
+    is_open = np.zeros(len(problem.candidates), dtype=bool)
+    is_open[[hop for route in routes if route for hop in route]] = True
+    everything = np.ones(len(is_open), dtype=bool)
+    for index in broken:
+        clients = float(demands.clients[index])
+        money = clients * problem.hop_money + np.where(is_open, 0.0, problem.candidate_money)
+        full_pull = float(problem.full_pull_money[index])
+        most = clients * full_pull if full_pull < inf else inf
+        routes[index] = cheapest_within_bytes(problem, index, everything, money, most)
+        is_open[list(routes[index] or ())] = True
+    build = tuple(sorted({hop for route in routes if route for hop in route}))
+    return Selection(build=build, routes=tuple(routes))

@@ -1,7 +1,7 @@
 """`solve`: the best plan that can be found for a problem, with a proven bound.
 
-Reduce the cohorts, find a start by local search, then let HiGHS close the gap on the strong formulation.
-Graphs too large to hand over whole keep the start and a bound from dual ascent.
+A portfolio behind one function. Local search and dual ascent close in on the optimum from both sides (`pursuit`); where
+limits bind, they are priced (`limits`); what the gap does not exclude goes to HiGHS (`core`, `exact`).
 """
 
 from __future__ import annotations
@@ -14,40 +14,60 @@ from math import inf
 import numpy as np
 
 from planner.errors import InfeasibleError, InputError
-from planner.optimize.bound import priced_bound, prove_bound
-from planner.optimize.evaluate import Evaluation, evaluate
-from planner.optimize.formulation import Milp, column_values, count_columns, find_covers, formulate
-from planner.optimize.highs import solve_milp
-from planner.optimize.local_search import find_start
-from planner.optimize.plan import OPTIMAL_GAP, Plan, Status, relative_gap
-from planner.optimize.problem import FloatArray, Limits, Prices, Problem
-from planner.optimize.reduce import reduce_cohorts
-from planner.optimize.routes import select
-from planner.units import GB, S_PER_HOUR
+from planner.optimize.ascent import nearest_first, work_of
+from planner.optimize.core import reduce_by_bound
+from planner.optimize.evaluate import Selection, evaluate
+from planner.optimize.exact import EXACT_GAP, SHADOW_UNITS, least_needed, solve_exactly
+from planner.optimize.formulation import count_columns
+from planner.optimize.limits import LimitPrices, PricePair, allowance_money, price_use
+from planner.optimize.net import ONLY_FULL_PULL, lay_out
+from planner.optimize.part_bound import LARGEST_SHARES
+from planner.optimize.part_branch import close_in
+from planner.optimize.plan import OPTIMAL_GAP, Plan, Status
+from planner.optimize.problem import Problem
+from planner.optimize.pursuit import Pursuit
+from planner.optimize.reduce import Cohort, reduce_cohorts
+from planner.optimize.rooted import bound_rooted, is_rooted, search_rooted
+from planner.optimize.routes import cheapest_within_bytes
+from planner.optimize.search import Search
+from planner.optimize.search_kernels import Routes
+from planner.optimize.standing import BOUND_ROUNDING, Standing
 
 LARGEST_EXACT_COLUMNS = 1_000_000
-"""Above this the formulation alone needs gigabytes, so it is not handed over: the plan then has the status
-`time_limit` whatever time is left. 300,000 columns of facility location take 7 s, 860,000 of dataset versioning
-find good plans within minutes, but no bound."""
+"""Above this the formulation alone needs gigabytes, so it is not handed over."""
 
-_EXACT_GAP = OPTIMAL_GAP / 10
-"""Asked of HiGHS for an optimal plan: below the reported tolerance, so that rounding cannot cross it."""
+_FIRST_EXACT_COLUMNS = 15_000
+"""Where no more than this is left after the first rounds, HiGHS needs about a second and is asked at once."""
 
-_BOUND_ROUNDING = 1e-9
-"""Fraction of a bound that is given away: more than sums and solver tolerances can err, far less than `OPTIMAL_GAP`.
-Without it a bound may lie above the optimum by its last digits, and would not be proven."""
+_SMALL_WORK = 40_000
+"""Edges over all cohorts up to which a problem with limits goes to HiGHS whole: its relaxation prices the limits."""
 
-_MOST_COVERS = 200
-_SHADOW_UNITS = {"stored_bytes": GB, "server_cpu_s": S_PER_HOUR}
+_CYCLES_PER_CORE = 4
+_CORE_GROWTH = 2.5
+"""Cycles of ascent and search before HiGHS is asked, and how much more it is given the next time."""
+
+_MOST_CORE_COHORTS = 20_000
+"""With more cohorts HiGHS is not asked: what one stream could still gain is far below the gap of them all."""
+
+_MOST_PLAIN_PAIRS = 3_000
+"""Pairs of a candidate and a part up to which HiGHS is asked as if there were no parts."""
+
+_PARTS_GAP = 1e-4
+"""Branching on shares goes no further: what is left is for the exact solver, where it fits."""
+
+_ROUNDS_PER_PRICE = 2
+_MOST_PRICES = 12
+"""Rounds of ascent at each price of the limits, and prices looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """When to stop. `clock` gives seconds from any origin; the package's edge passes a real one."""
+    """When to stop, and where to begin. `clock` gives seconds from any origin; the package's edge passes a real one."""
 
     gap: float = 0.0
     time_limit_s: float = inf
     seed: int = 0
+    start: Selection | None = None
     clock: Callable[[], float] = lambda: 0.0
 
     def __post_init__(self) -> None:
@@ -74,177 +94,248 @@ def solve(problem: Problem, options: Options | None = None) -> Plan:
 
 
 class _Run:
-    """One call of `solve`: what is known so far, and how much time is left."""
+    """One call of `solve`: the portfolio in order, until the gap is as asked or time is up."""
 
     def __init__(self, problem: Problem, options: Options) -> None:
-        self.problem = problem
-        self.options = options
+        self.problem, self.options = problem, options
         self.started_s = options.clock()
-        self.cohorts = reduce_cohorts(problem)
-        self.asked_gap = max(options.gap - 2 * _BOUND_ROUNDING, _EXACT_GAP)
-        self.best = find_start(problem, self.cohorts, self._is_half_time)
-        self.bound = 0.0
-        self._raise_bound(prove_bound(problem, self.cohorts, self._is_time_up))
-        self.shadow_prices = dict.fromkeys(self._given_limits(), 0.0)
-        self.method = "local search, dual ascent"
+        self.net = lay_out(problem)
+        asked_gap = max(options.gap - 2 * BOUND_ROUNDING, EXACT_GAP)
+        self.known = Standing(problem, self.net, asked_gap)
+        self.given_limits = [name for name in SHADOW_UNITS if getattr(problem.limits, name) is not None]
+        self.shadow_prices: dict[str, float] = dict.fromkeys(self.given_limits, 0.0)
+        self.methods: list[str] = []
+        self.first_routes: Routes | None = None
 
     def left_s(self) -> float:
         """Seconds left of the time limit."""
-        return self.options.time_limit_s - self.spent_s()
+        return self.options.time_limit_s - (self.options.clock() - self.started_s)
 
-    def spent_s(self) -> float:
-        """Seconds since the run began."""
-        return self.options.clock() - self.started_s
-
-    def _is_half_time(self) -> bool:
-        """Whether the search for a start has had its share: the rest is for the proof."""
-        return self.spent_s() >= self.options.time_limit_s / 2
-
-    def _is_time_up(self) -> bool:
-        return self.spent_s() >= self.options.time_limit_s
-
-    def gap(self) -> float:
-        """Relative gap of what is known."""
-        return relative_gap(self.best.cost.total, self.bound)
-
-    def _raise_bound(self, proven: float) -> None:
-        """Keep a bound that was proven, less what its arithmetic may err."""
-        self.bound = max(self.bound, proven * (1 - _BOUND_ROUNDING))
+    def is_time_up(self) -> bool:
+        """Whether the time limit has passed."""
+        return self.left_s() <= 0.0
 
     def plan(self) -> Plan:
         """Solve as far as time and size allow."""
-        needs_solver = not self._is_proven() or bool(self.shadow_prices)
-        if not self._is_proven() and self.shadow_prices and not self._is_time_up():
-            self._raise_bound(priced_bound(self.problem, self.cohorts, self.best.cost.total, self._is_time_up))
-        if needs_solver and not self._is_time_up() and self._fits_solver():
-            self._solve_exactly()
-        if not self.best.is_feasible:
-            raise self._unproven_error()
-        self.bound = min(self.bound, self.best.cost.total)
-        return Plan(
-            evaluation=self.best,
-            lower_bound=self.bound,
-            status=self._status(),
-            method=self.method,
+        known = self.known
+        if self.options.start is not None:
+            known.keep_better(evaluate(self.problem, self.options.start))
+        if self._has_many_parts():
+            self._share_parts()
+        else:
+            self._pursue()
+            if self.given_limits and not known.is_proven() and not self.is_time_up():
+                self._price_limits()
+        if not known.is_proven() and not self.is_time_up():
+            self._ask_whole()
+        best = known.settle()
+        if not best.is_feasible:
+            raise self._limit_error()
+        bound = min(known.bound, best.cost.total)
+        plan = Plan(
+            evaluation=best,
+            lower_bound=bound,
+            status=Status.OPTIMAL,
+            method=", ".join(dict.fromkeys(self.methods)),
             shadow_prices=self.shadow_prices,
             seed=self.options.seed,
-            wall_s=self.spent_s(),
+            wall_s=self.options.clock() - self.started_s,
+            duals=known.duals,
         )
+        return dataclasses.replace(plan, status=self._status(plan.gap))
 
-    def _given_limits(self) -> list[str]:
-        return [name for name in _SHADOW_UNITS if getattr(self.problem.limits, name) is not None]
-
-    def _is_proven(self) -> bool:
-        """Whether the best plan is as close to the bound as was asked."""
-        return self.best.is_feasible and self.gap() <= self.asked_gap
-
-    def _fits_solver(self) -> bool:
-        return count_columns(self.problem, self.cohorts) <= LARGEST_EXACT_COLUMNS
-
-    def _status(self) -> Status:
-        if self.gap() <= OPTIMAL_GAP:
+    def _status(self, gap: float) -> Status:
+        if gap <= OPTIMAL_GAP:
             return Status.OPTIMAL
-        return Status.GAP_LIMIT if self.gap() <= self.options.gap else Status.TIME_LIMIT
+        return Status.GAP_LIMIT if gap <= self.options.gap else Status.TIME_LIMIT
 
-    def _solve_exactly(self) -> None:
-        """Let HiGHS prove or improve what is known."""
-        milp = formulate(self.problem, self.cohorts)
-        reference_money = self.best.cost.total or _largest(milp)
-        if self.shadow_prices:
-            self._price_limits(milp, reference_money)
-        self.method = "strong formulation, HiGHS"
-        for _ in range(_MOST_COVERS):
-            if self._is_proven() or self._is_time_up():
+    def _pursue(self, prices: PricePair = (0.0, 0.0)) -> None:
+        """Search and dual ascent at prices of the limits, until the gap is closed or all that it leaves was solved."""
+        known = self.known
+        priced = price_use(self.problem, prices)
+        pursuit = Pursuit(
+            self.problem,
+            self.net,
+            priced.candidate_money[self.net.candidate],
+            priced.part_money,
+            shared_money=priced.money_with_parts[self.net.candidate],
+            seed=self.options.seed,
+            is_time_up=self.is_time_up,
+            found=known.look,
+        )
+        # Of many streams, plans at prices break the limits: only what they prove is of use.
+        moves = (
+            pursuit.steps() if not any(prices) or len(self.net.cohorts.base) <= _MOST_CORE_COHORTS else pursuit.prove()
+        )
+        self.methods.append("local search, dual ascent")
+        columns, cycles = _FIRST_EXACT_COLUMNS, 0
+        for move in moves:
+            if move == "laid":
+                self._check_served(pursuit.search.routes)
+                self.first_routes = pursuit.search.routes
+            known.prove(pursuit.ascent, prices)
+            if known.is_proven() or self.is_time_up():
                 return
-            answer = solve_milp(
-                milp,
-                start=self._start(milp),
-                reference_money=reference_money,
-                gap=self.asked_gap,
-                time_limit_s=self.left_s(),
-                seed=self.options.seed,
+            if move != "laid" and not any(prices) and known.cost() > pursuit.least_money * (1 + 1e-9):
+                return  # limits bind
+            cycles += move == "cycle"
+            if cycles == _CYCLES_PER_CORE:
+                if self._ask_core(pursuit, prices, columns) or columns >= LARGEST_EXACT_COLUMNS or known.is_proven():
+                    return
+                columns, cycles = min(int(columns * _CORE_GROWTH), LARGEST_EXACT_COLUMNS), 0
+
+    def _has_many_parts(self) -> bool:
+        """Whether parts are shared on a scale that the plain formulation is not made for, and shares still fit."""
+        parts, cohorts = self.problem.parts, len(self.net.cohorts.base)
+        pieces = len(parts) + len(self.net.candidate)
+        return len(parts.candidate) > _MOST_PLAIN_PAIRS and 0 < cohorts * pieces <= LARGEST_SHARES
+
+    def _share_parts(self) -> None:
+        """Split parts between cohorts, branch on what limits leave open; a small core goes to HiGHS first."""
+        known = self.known
+        first = Search(
+            self.problem, self.net, self.problem.candidate_money[self.net.candidate], self.problem.part_money
+        )
+        first.lay(nearest_first(self.net), lambda: False)
+        known.look(first)
+        self._check_served(first.routes)
+        self.methods.append("shares of parts, branching")
+        closed = close_in(
+            self.problem,
+            self.net,
+            seed=self.options.seed,
+            is_time_up=self.is_time_up,
+            found=known.look,
+            asked_gap=max(known.asked_gap, _PARTS_GAP),
+        )
+        proof = closed.proof
+        prices = (proof.price_per_stored_byte, proof.price_per_cpu_s)
+        known.keep_duals(proof.bound, proof.potentials, prices, proof.part_shares)
+        known.raise_bound(min(closed.bound, known.cost()))
+        self._note_prices(prices)
+
+    def _check_served(self, routes: Routes) -> None:
+        """Raise where a demand has neither a route nor a full pull; hops and bytes may be met apart, not together."""
+        cohorts, demands = self.net.cohorts, self.problem.demands
+        is_served = np.isfinite(cohorts.cap) | (routes.length >= 0)
+        everything = np.ones(len(self.problem.candidates), dtype=bool)
+        for cohort in np.flatnonzero(is_served & np.isinf(cohorts.cap)).tolist():
+            demand = int(self.net.first_demand[cohort])
+            if np.isfinite(demands.max_wire_bytes[demand]):
+                is_served[cohort] = cheapest_within_bytes(self.problem, demand, everything) is not None
+        is_stuck = (self.net.cohort_of == ONLY_FULL_PULL) & np.isinf(self.problem.full_pull_money)
+        unserved = np.r_[self.net.first_demand[~is_served], np.flatnonzero(is_stuck)]
+        if len(unserved):
+            demand = int(unserved.min())
+            raise InfeasibleError(
+                "has no route within its limits and no full pull",
+                path=f"demands[{demand}]",
+                base=self.problem.commits[demands.base[demand]],
+                target=self.problem.commits[demands.target[demand]],
             )
-            if answer.is_infeasible and not self.best.is_feasible:
-                raise self._limit_error()
-            self._raise_bound(answer.bound)
-            if answer.values is None:
-                return
-            self._keep_better(_found(self.problem, milp, answer.values))
-            covers = find_covers(self.problem, milp, self.cohorts, answer.values)
-            if not covers:
-                return
-            for cover in covers:
-                milp = milp.with_cover(cover)
 
-    def _start(self, milp: Milp) -> FloatArray | None:
-        if not self.best.is_feasible:
-            return None
-        return column_values(self.problem, milp, self.cohorts, self.best.selection)
+    def _ask_core(self, pursuit: Pursuit, prices: PricePair, most_columns: int) -> bool:
+        """Hand what the gap leaves, or so much of it, over to HiGHS; whether that was all."""
+        known, ascent = self.known, pursuit.ascent
+        bound = ascent.value - allowance_money(prices, known.uses.allowed)
+        slack = known.cost() - bound + 1e-9 * known.cost()
+        if not slack < inf or len(self.net.cohorts.base) > _MOST_CORE_COHORTS:
+            return False
+        core = reduce_by_bound(self.problem, ascent, slack, most_columns, self.is_time_up)
+        if core is None:
+            return False
+        self._solve(core.cohorts, most=inf if core.slack >= slack else bound + core.slack)
+        return core.slack >= slack
 
-    def _keep_better(self, found: Evaluation) -> None:
-        if found.is_feasible and (not self.best.is_feasible or found.cost.total < self.best.cost.total):
-            self.best = found
+    def _solve(self, cohorts: tuple[Cohort, ...], most: float = inf) -> None:
+        """Let HiGHS decide over cohorts; plans outside them cost at least `most`, or as much as the best one known."""
+        known = self.known
+        best = known.settle()
+        result = solve_exactly(
+            self.problem,
+            cohorts,
+            best,
+            gap=known.asked_gap,
+            seconds_left=self.left_s,
+            seed=self.options.seed,
+        )
+        self.methods.append("strong formulation, HiGHS")
+        if result.found is not None:
+            known.keep_better(result.found)
+        if result.is_infeasible and not best.is_feasible and most == inf:
+            raise self._limit_error()
+        known.raise_bound(min(inf if result.is_infeasible else result.bound, known.cost(), most))
+        self.shadow_prices.update(result.shadow_prices)
 
-    def _price_limits(self, milp: Milp, reference_money: float) -> None:
-        """Shadow prices from the linear relaxation, which also gives a first bound."""
-        answer = solve_milp(milp, reference_money=reference_money, time_limit_s=self.left_s(), relax=True)
-        self._raise_bound(answer.bound)
-        if answer.row_duals is None:
+    def _price_limits(self) -> None:
+        """Share what is allowed by prices; a small problem goes to HiGHS whole, whose relaxation has them."""
+        if self.is_time_up():
             return
-        for name, row in milp.limit_rows.items():
-            per_unit = -float(answer.row_duals[row]) / milp.limit_scale[name]
-            self.shadow_prices[name] = max(per_unit * _SHADOW_UNITS[name], 0.0)
+        prices = LimitPrices(
+            self.problem, self.net, seed=self.options.seed, is_time_up=self.is_time_up, found=self.known.look
+        )
+        if prices.search.work.sum() <= _SMALL_WORK:
+            self._solve(reduce_cohorts(self.problem))
+            return
+        if is_rooted(self.problem, self.net) and not self.net.edges.is_acyclic:
+            self._search_trees()
+            return
+        self.methods.append("prices of the limits")
+        if self.first_routes is not None:
+            prices.begin(self.first_routes, self.known.bound)
+        prices.run(_ROUNDS_PER_PRICE, _MOST_PRICES, self.known.is_proven)
+        if prices.ascent is not None:
+            self.known.prove(prices.ascent, prices.prices)
+            self._note_prices(prices.prices)
+        if not self.known.is_proven() and not self.is_time_up():
+            self._pursue(prices.prices)
 
-    def _unproven_error(self) -> InfeasibleError:
-        """What the best selection found breaks, where nobody knows whether a better one exists."""
-        return InfeasibleError("no feasible plan was found in the time allowed", reason=self.best.violations[0])
+    def _search_trees(self) -> None:
+        """Trees to one root within the limits (dataset versioning), and a bound at prices of the limits."""
+        known, half_s = self.known, self.left_s() / 2
+        found = search_rooted(
+            self.problem,
+            self.net,
+            seed=self.options.seed,
+            is_time_up=lambda: self.left_s() <= half_s or self.is_time_up(),
+        )
+        self.methods.append("annealed trees")
+        if found is None:
+            return
+        known.keep_better(evaluate(self.problem, found))
+        bound = bound_rooted(self.problem, self.net, known.cost(), seed=self.options.seed, is_time_up=self.is_time_up)
+        prices = (bound.price_per_stored_byte, bound.price_per_cpu_s)
+        known.keep_duals(bound.bound, bound.potentials, prices)
+        self._note_prices(prices)
+
+    def _note_prices(self, prices: PricePair) -> None:
+        for name, price in zip(SHADOW_UNITS, prices, strict=True):
+            if name in self.shadow_prices:
+                self.shadow_prices[name] = price * SHADOW_UNITS[name]
+
+    def _ask_whole(self) -> None:
+        """Hand the whole problem to HiGHS where it fits."""
+        if self.net.cohorts.base.size and work_of(self.net).sum() <= LARGEST_EXACT_COLUMNS:
+            cohorts = reduce_cohorts(self.problem)
+            if count_columns(self.problem, cohorts) <= LARGEST_EXACT_COLUMNS:
+                self._solve(cohorts)
 
     def _limit_error(self) -> InfeasibleError:
         """Which limit cannot be met, how much is needed, how much is allowed."""
-        limits = self._given_limits()
+        limits = self.given_limits
         for name, message in (
             *((name, "cannot be met") for name in limits),
-            (limits[0], "cannot be met together with the other limit"),
+            *((name, "cannot be met together with the other limit") for name in limits[:1]),
         ):
-            needed = least_needed(
-                self.problem,
-                name,
-                keep_other_limit=message != "cannot be met",
-                time_limit_s=self.left_s(),
-            )
+            needed = None
+            if not self.is_time_up() and work_of(self.net).sum() <= LARGEST_EXACT_COLUMNS:
+                needed = least_needed(
+                    self.problem, name, keep_other_limit=message != "cannot be met", time_limit_s=self.left_s()
+                )
             allowed = getattr(self.problem.limits, name)
             if needed is None:
-                return self._unproven_error()
+                break
             if needed > allowed:
                 return InfeasibleError(message, path=f"limits.{name}", needed=needed, allowed=allowed)
-        return self._unproven_error()
-
-
-def _found(problem: Problem, milp: Milp, values: FloatArray) -> Evaluation:
-    """The selection that column values stand for, with its clients on their cheapest routes, judged."""
-    is_open = np.zeros(len(problem.candidates), dtype=bool)
-    is_open[milp.candidates[values[: len(milp.candidates)] > 0.5]] = True
-    return evaluate(problem, select(problem, is_open))
-
-
-def least_needed(problem: Problem, name: str, *, keep_other_limit: bool, time_limit_s: float = inf) -> float | None:
-    """The least `stored_bytes` or `server_cpu_s` with which every demand can be served; None: not known in time."""
-    only_priced = _priced_by(problem, name, keep_other_limit=keep_other_limit)
-    milp = formulate(only_priced, reduce_cohorts(only_priced))
-    answer = solve_milp(milp, gap=_EXACT_GAP, reference_money=_largest(milp), time_limit_s=time_limit_s)
-    if answer.values is None:
-        return None
-    found = _found(only_priced, milp, answer.values)
-    return found.stored_bytes if name == "stored_bytes" else found.server_cpu_s
-
-
-def _priced_by(problem: Problem, name: str, *, keep_other_limit: bool) -> Problem:
-    """The problem in which a unit of the named limit's quantity costs 1 and nothing else costs anything."""
-    is_storage = name == "stored_bytes"
-    prices = Prices(storage_per_gb=GB) if is_storage else Prices(server_cpu_per_hour=S_PER_HOUR)
-    limits = dataclasses.replace(problem.limits, **{name: None}) if keep_other_limit else Limits()
-    return problem.replace(prices=prices, limits=limits)
-
-
-def _largest(milp: Milp) -> float:
-    return float(milp.money.max(initial=0.0)) or 1.0
+        reason = self.known.settle().violations[0]
+        return InfeasibleError("no feasible plan was found in the time allowed", reason=reason)

@@ -11,6 +11,13 @@ from planner.optimize.plan import Plan
 from planner.optimize.policies import POLICIES, follow_policy
 from planner.optimize.problem import Problem
 
+SHOWN_POLICIES = ("all_to_head", "last_n", "first_plus_last_n", "consecutive", "skip_list")
+"""Policies that a plan is shown against: what most servers do, and what takes no time at any size."""
+
+_SLOW_POLICY = "lmg_all"
+_LARGEST_FOR_SLOW = 5_000
+"""Candidates up to which the best of the known heuristics, which takes seconds on large graphs, is shown too."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRow:
@@ -26,7 +33,10 @@ class RouteRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRow:
-    """One way to choose deltas: what it builds, stores and sends per planning period, and what that costs."""
+    """One way to choose deltas: what it builds, stores and sends per planning period, and what that costs.
+
+    `fault` says what is wrong with it where it is not feasible: a limit that it breaks, or clients without a way.
+    """
 
     name: str
     deltas: int
@@ -36,6 +46,7 @@ class PolicyRow:
     mean_hops: float
     money: float
     is_feasible: bool
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +61,14 @@ class PlanSummary:
     status: str
 
 
-def summarize(assembly: Assembly, plan: Plan, history: History) -> PlanSummary:
-    """The plan's summary; peers are judged by the same `evaluate` on the same graph."""
-    peers = [_policy_row(assembly.problem, name, follow_policy(assembly.problem, POLICIES[name])) for name in POLICIES]
+def summarize(assembly: Assembly, plan: Plan, history: History, *, every_policy: bool = False) -> PlanSummary:
+    """The plan's summary; peers are judged by the same `evaluate` on the same graph.
+
+    `every_policy`: against all that are known, however long they take, and not only those that people are shown.
+    """
+    problem = assembly.problem
+    names = POLICIES if every_policy else shown_policies(problem)
+    peers = [_policy_row(problem, name, follow_policy(problem, POLICIES[name])) for name in names]
     return PlanSummary(
         routes=tuple(_route_row(assembly, plan, index, history) for index in range(len(assembly.cohorts))),
         policies=(_policy_row(assembly.problem, "this plan", plan.evaluation), *peers),
@@ -61,6 +77,24 @@ def summarize(assembly: Assembly, plan: Plan, history: History) -> PlanSummary:
         gap=plan.gap,
         status=str(plan.status),
     )
+
+
+def shown_policies(problem: Problem) -> tuple[str, ...]:
+    """The policies that people are shown a plan against."""
+    is_small = len(problem.candidates) <= _LARGEST_FOR_SLOW
+    return (*SHOWN_POLICIES, _SLOW_POLICY) if is_small else SHOWN_POLICIES
+
+
+def fault_of(judged: Evaluation) -> str:
+    """What is wrong with a selection, in a few words; empty where nothing is."""
+    faults = [words for path, words in _LIMIT_FAULTS.items() if any(v.startswith(path) for v in judged.violations)]
+    stranded = sum(violation.startswith("routes[") for violation in judged.violations)
+    if stranded:
+        faults.append(f"no way for {stranded} of {len(judged.selection.routes)}")
+    return ", ".join(faults) or ("" if judged.is_feasible else judged.violations[0])
+
+
+_LIMIT_FAULTS = {"limits.stored_bytes": "stores too much", "limits.server_cpu_s": "builds too long"}
 
 
 def _route_row(assembly: Assembly, plan: Plan, index: int, history: History) -> RouteRow:
@@ -93,4 +127,5 @@ def _policy_row(problem: Problem, name: str, judged: Evaluation) -> PolicyRow:
         mean_hops=hops / clients if clients else 0.0,
         money=judged.cost.total,
         is_feasible=judged.is_feasible,
+        fault=fault_of(judged),
     )

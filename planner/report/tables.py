@@ -19,6 +19,7 @@ def plan_view(summary: PlanSummary) -> RenderableType:
         route_table(summary.routes),
         Text(),
         policy_table(summary.policies),
+        *(Text(f"{row.name} is no plan: {row.fault}") for row in summary.policies if not row.is_feasible),
         Text(),
         Text(proof_line(summary)),
     )
@@ -60,13 +61,13 @@ def route_table(rows: Sequence[RouteRow]) -> Table:
 
 
 def policy_table(rows: Sequence[PolicyRow]) -> Table:
-    """The plan's totals above those of peer policies; the first row is the plan."""
+    """The plan's totals above those of peer policies; the first row is the plan. Infeasible ones are not compared."""
     table = plain_table("Against what peers would build")
     table.add_column("policy", no_wrap=True)
-    for name in ("deltas", "stored", "server CPU", "sent", "hops", "money", "against plan"):
-        table.add_column(name, justify="right")
+    for name in ("deltas", "stored", "server CPU", "sent", "hops", "money"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("against plan", justify="right")
     for index, row in enumerate(rows):
-        ratio = "" if index == 0 or not rows[0].money else f"{row.money / rows[0].money:.2f} x"
         table.add_row(
             row.name,
             str(row.deltas),
@@ -75,10 +76,15 @@ def policy_table(rows: Sequence[PolicyRow]) -> Table:
             format_bytes(row.egress_bytes),
             f"{row.mean_hops:.2f}",
             f"{row.money:.4f}",
-            ratio if row.is_feasible else f"{ratio} (breaks a limit)",
+            "" if index == 0 else _ratio(row, rows[0]) if row.is_feasible else "-",
             style="bold" if index == 0 else None,
         )
     return table
+
+
+def _ratio(row: PolicyRow, plan: PolicyRow) -> str:
+    """What a feasible policy costs by the plan's money; of one that is not feasible that would say nothing."""
+    return f"{row.money / plan.money:.2f} x" if plan.money else ""
 
 
 def proof_line(summary: PlanSummary) -> str:

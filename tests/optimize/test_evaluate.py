@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from math import fsum
 from typing import Any
 
 import numpy as np
 import pytest
 
-from planner.optimize.evaluate import Route, Selection, evaluate
+from planner.optimize.evaluate import Costs, Evaluation, Route, Selection, evaluate
 from planner.optimize.interchange import graph_from_dict
-from planner.optimize.problem import Problem
+from planner.optimize.problem import NO_HOP_LIMIT, Problem
 from planner.optimize.routes import select
 from tests.optimize.tiny import random_problem
 
@@ -192,3 +194,137 @@ def test_order_of_rows_does_not_matter(seed: int) -> None:
 
 def _rows(table: Any, order: np.ndarray) -> Any:
     return type(table)(**{name: getattr(table, name)[order] for name in table.__slots__})
+
+
+def _by_definition(problem: Problem, selection: Selection) -> Evaluation:
+    """What `evaluate` says, one demand and one hop at a time."""
+    rows, parts, demands, prices = problem.candidates, problem.parts, problem.demands, problem.prices
+    kept = sorted({e for e in selection.build if 0 <= e < len(rows)})
+    pairs = zip(parts.candidate.tolist(), parts.part.tolist(), strict=True)
+    needed = sorted({part for candidate, part in pairs if candidate in kept})
+    stored = fsum([rows.stored_bytes[e] for e in kept] + [parts.stored_bytes[p] for p in needed])
+    cpu = [rows.server_cpu_s[e] for e in kept if not rows.built[e]]
+    cpu += [parts.server_cpu_s[p] for p in needed if not parts.built[p]]
+    egress, client_cpu, hops = [], [], []
+    for clients, full, route in zip(demands.clients, demands.full_pull_bytes, selection.routes, strict=False):
+        if route is None:
+            egress.append(clients * full if full < np.inf else 0.0)
+            continue
+        egress += [clients * rows.wire_bytes[hop] for hop in route if 0 <= hop < len(rows)]
+        client_cpu += [clients * rows.client_cpu_s[hop] for hop in route if 0 <= hop < len(rows)]
+        hops.append(clients * len(route))
+    return Evaluation(
+        selection=selection,
+        cost=Costs(
+            storage=stored / 1e9 * prices.storage_per_gb,
+            server_cpu=fsum(cpu) / 3600 * prices.server_cpu_per_hour,
+            egress=fsum(egress) / 1e9 * prices.egress_per_gb,
+            client_cpu=fsum(client_cpu) / 3600 * prices.client_cpu_per_hour,
+            hops=fsum(hops) * prices.per_hop,
+        ),
+        stored_bytes=stored,
+        server_cpu_s=fsum(cpu),
+        egress_bytes=fsum(egress),
+        violations=tuple(_violations(problem, selection, stored, fsum(cpu))),
+    )
+
+
+def _violations(problem: Problem, selection: Selection, stored: float, cpu: float) -> list[str]:
+    build, rows, limits = selection.build, len(problem.candidates), problem.limits
+    found = []
+    if list(build) != sorted(set(build)):
+        found.append("build: is not ascending and without repeats")
+    elif any(not 0 <= candidate < rows for candidate in build):
+        found.append("build: names a candidate that does not exist")
+    if len(selection.routes) != len(problem.demands):
+        counts = f"got={len(selection.routes)}, demands={len(problem.demands)}"
+        found.append(f"routes: one per demand expected: {counts}")
+    else:
+        faults = [_fault(problem, demand, selection) for demand in range(len(selection.routes))]
+        found += [f"routes[{demand}]: {fault}" for demand, fault in enumerate(faults) if fault]
+    for name, used, allowed in (
+        ("stored_bytes", stored, limits.stored_bytes),
+        ("server_cpu_s", cpu, limits.server_cpu_s),
+    ):
+        if allowed is not None and used > allowed:
+            found.append(f"limits.{name}: exceeded: needed={used!r}, allowed={allowed!r}")
+    return found
+
+
+def _fault(problem: Problem, demand: int, selection: Selection) -> str:
+    asked = {name: getattr(problem.demands, name)[demand] for name in problem.demands.__slots__}
+    rows, route, at = problem.candidates, selection.routes[demand], asked["base"]
+    if route is None and asked["full_pull_bytes"] == np.inf:
+        return "a full pull is not allowed"
+    if route is None:
+        too_large = asked["full_pull_bytes"] > asked["max_wire_bytes"]
+        return "the full pull is larger than max_wire_bytes" if too_large else ""
+    for hop in route:
+        if hop not in selection.build or not 0 <= hop < len(rows):
+            return f"hop {hop} is not built"
+        if rows.base[hop] != at:
+            return f"hop {hop} does not start where the client is"
+        at = rows.target[hop]
+    if at != asked["target"]:
+        return "does not end at the target"
+    has_more = asked["max_hops"] != NO_HOP_LIMIT and len(route) > asked["max_hops"]
+    is_large = fsum(rows.wire_bytes[list(route)].tolist()) > asked["max_wire_bytes"]
+    return "has more hops than max_hops" if has_more else "downloads more than max_wire_bytes" if is_large else ""
+
+
+def _broken(problem: Problem, rng: np.random.Generator) -> Selection:
+    """A selection over most candidates, spoiled here and there: in its build list, its hops, how many routes it has."""
+    chosen = select(problem, rng.random(len(problem.candidates)) < rng.choice([0.4, 0.9, 1.0]))
+    build, routes = list(chosen.build), [None if route is None else list(route) for route in chosen.routes]
+    odd = [-1, len(problem.candidates), 2**70, -(2**70), 0, 1]
+    for _ in range(rng.integers(0, 4)):
+        build.insert(int(rng.integers(0, len(build) + 1)), odd[rng.integers(len(odd))])
+    build = sorted(set(build)) if rng.random() < 0.6 else build
+    for demand in rng.integers(0, max(len(routes), 1), rng.integers(0, 4)).tolist() if routes else ():
+        route = routes[demand] or []
+        match rng.integers(6):
+            case 0:
+                routes[demand] = None
+            case 1:
+                routes[demand] = [*route, *route]
+            case 2:
+                routes[demand] = route[::-1]
+            case 3:
+                routes[demand] = route[:-1]
+            case 4:
+                routes[demand] = [*route, odd[rng.integers(len(odd))]]
+            case _:
+                routes[demand] = rng.integers(0, len(problem.candidates), 2).tolist()
+    routes = routes[: -int(rng.integers(1, 3))] if rng.random() < 0.1 else routes
+    routes += [[0], None] if rng.random() < 0.05 else []
+    return Selection(build=tuple(build), routes=tuple(None if route is None else tuple(route) for route in routes))
+
+
+@pytest.mark.parametrize("block", range(20))
+def test_arrays_judge_as_the_definition_does(block: int) -> None:
+    """Sound and broken selections, with parts and limits, fractional sizes: every number and message is the same."""
+    seen: set[str] = set()
+    for seed in range(block * 100, block * 100 + 100):
+        rng = np.random.default_rng(seed)
+        problem = random_problem(seed, commits=4, candidates=9, demands=int(rng.integers(1, 6)))
+        if seed % 3 == 0:
+            rows = dataclasses.replace(problem.candidates, wire_bytes=problem.candidates.wire_bytes / 10)
+            limits = dataclasses.replace(problem.demands, max_wire_bytes=problem.demands.max_wire_bytes / 30)
+            problem = problem.replace(candidates=rows, demands=limits)
+        selection = _broken(problem, rng)
+        judged = evaluate(problem, selection)
+        assert judged == _by_definition(problem, selection)
+        seen |= {re.sub(r"(\[|hop |=)[-\d.]+", "", violation) for violation in judged.violations}
+    assert len(seen) >= 8
+
+
+def test_problem_without_candidates_or_demands_is_judged() -> None:
+    """Nothing to choose from, nothing asked for: empty sums, and hops that cannot exist are named."""
+    empty = _world(candidates={"base": [], "target": [], "wire_bytes": []}, parts={})
+    judged = evaluate(empty, Selection(build=(), routes=((0, -1), None, (), ())))
+    assert judged == _by_definition(empty, judged.selection)
+    assert judged.violations[0] == "routes[0]: hop 0 is not built"
+    nobody = _world(demands={"base": [], "target": [], "clients": []})
+    judged = evaluate(nobody, Selection(build=(1,), routes=()))
+    assert judged == _by_definition(nobody, judged.selection)
+    assert judged.is_feasible

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -50,7 +53,22 @@ def test_full_pull_money_is_infinite_where_no_full_pull_is_allowed() -> None:
 def test_parts_of_a_candidate_are_ascending_and_without_repeats() -> None:
     """Pairs may come in any order and twice."""
     parts = {"stored_bytes": [1, 1, 1], "candidate": [2, 0, 2, 2], "part": [2, 1, 0, 2]}
-    assert two_step(parts=parts).parts_of == ((1,), (), (0, 2))
+    problem = two_step(parts=parts)
+    assert [problem.parts_of[candidate] for candidate in range(3)] == [(1,), (), (0, 2)]
+    assert [problem.parts_needed_by(np.array(some)).tolist() for some in ([0], [1], [0, 2])] == [[1], [], [0, 1, 2]]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_parts_that_candidates_need_together_are_the_union_of_what_each_needs(seed: int) -> None:
+    """Whatever the pairs' order and repeats, for any subset of the candidates."""
+    problem = random_problem(seed)
+    some = np.flatnonzero(np.random.default_rng(seed).random(len(problem.candidates)) < 0.5)
+    each = [problem.parts_of[candidate] for candidate in some.tolist()]
+    assert problem.parts_needed_by(some).tolist() == sorted(set().union(*each))
+    pairs = set(zip(problem.parts.candidate.tolist(), problem.parts.part.tolist(), strict=True))
+    for candidate in range(len(problem.candidates)):
+        needed = sorted(part for needing, part in pairs if needing == candidate)
+        assert problem.parts_of[candidate] == tuple(needed)
 
 
 def test_replace_changes_only_what_it_names_and_forgets_derived_money() -> None:
@@ -77,6 +95,12 @@ def test_arrays_are_read_only() -> None:
     problem = two_step()
     with pytest.raises(ValueError, match="read-only"):
         problem.candidates.wire_bytes[0] = 1.0
+
+
+def test_solving_does_not_load_networkx() -> None:
+    """It takes a tenth of a second, and only drawing needs it."""
+    script = "import sys, planner.graphs; sys.exit('networkx' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 @pytest.mark.parametrize("seed", range(5))

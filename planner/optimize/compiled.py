@@ -1,0 +1,42 @@
+"""One source, two speeds: kernels run as plain Python on small problems and compiled on large ones.
+
+Compiling takes seconds once per machine and loading the compiled code a few tenths per process: small problems never
+pay either. numba is imported only here.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from types import FunctionType, ModuleType, SimpleNamespace
+from typing import Any
+
+WORTH_COMPILING = 10_000
+"""Inner steps below which plain Python is faster than loading compiled code."""
+
+
+def kernels(module: ModuleType, steps: int) -> Any:
+    """The module itself where about `steps` inner steps are to be done that compiling is not worth, else its twin."""
+    is_loaded = compiled.cache_info().currsize > 0
+    return compiled(module) if steps >= WORTH_COMPILING or is_loaded else module
+
+
+@cache
+def compiled(module: ModuleType) -> Any:
+    """The module's functions, compiled and calling each other compiled; kept on disk beside it where possible."""
+    import numba  # noqa: PLC0415 - takes 0.4 s, which small problems need not pay
+
+    namespace: dict[str, Any] = dict(vars(module))
+    for name, value in vars(module).items():
+        if not isinstance(value, FunctionType) or not value.__module__.startswith(__package__):
+            continue
+        if value.__module__ != module.__name__:
+            namespace[name] = getattr(compiled(import_module(value.__module__)), name)
+            continue
+        twin = FunctionType(value.__code__, namespace, name, value.__defaults__)
+        twin.__module__, twin.__qualname__ = module.__name__, value.__qualname__
+        try:
+            namespace[name] = numba.njit(cache=True, nogil=True, error_model="numpy")(twin)
+        except RuntimeError:  # nowhere to keep compiled code: compile in every process
+            namespace[name] = numba.njit(nogil=True, error_model="numpy")(twin)
+    return SimpleNamespace(**namespace)

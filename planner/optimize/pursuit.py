@@ -1,0 +1,113 @@
+"""Both sides of the gap at given money: routes from above, shares from below, each helping the other.
+
+Dual ascent says which candidates look cheap to open; the search lays routes by that and improves them; the gap
+between both says when to stop and what is left for the exact solver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import inf
+
+import numpy as np
+
+from planner.optimize.ascent import Ascent, nearest_first
+from planner.optimize.net import Net
+from planner.optimize.problem import BoolArray, FloatArray, Problem
+from planner.optimize.search import Search
+
+_THETAS = (0.0, 0.03, 0.1, 0.3, 0.6)
+"""How much of its fixed money, beside what the ascent left of it, opening an edge seems to cost to a new start."""
+
+_EDGES_PER_COMMIT = 15
+"""Edges that the search looks at after the ascent has told cheap from dear; the others hardly ever enter a plan."""
+
+_CLIMBS_PER_START = 2
+
+
+class Pursuit:
+    """An ascent and a search over one net at the same money; `found` is called after every search.
+
+    `steps` yields after every move, so that the caller can look at the gap and the clock. `shared_money` is what the
+    ascent splits, where that is more than `fixed_money`: with each part's money split between its edges.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        net: Net,
+        fixed_money: FloatArray,
+        part_money: FloatArray,
+        *,
+        shared_money: FloatArray | None = None,
+        seed: int,
+        is_time_up: Callable[[], bool],
+        found: Callable[[Search], None],
+    ) -> None:
+        self.problem, self.net = problem, net
+        self.fixed_money, self.part_money = fixed_money, part_money
+        self.is_time_up, self.found = is_time_up, found
+        self.random = np.random.default_rng(seed)
+        self.search = Search(problem, net, fixed_money, part_money)
+        self.ascent = Ascent(net, fixed_money if shared_money is None else shared_money, seed=seed)
+        self.least_money = inf
+        self.used = np.zeros(len(net.candidate), dtype=bool)
+
+    def steps(self) -> Iterator[str]:
+        """One move after the other, without end: "laid", "started" several times, then "climbed", "cycle"."""
+        self._lay(self.search, np.ones(len(self.net.candidate), dtype=bool), None)
+        yield "laid"
+        for _ in self.ascent.start(self.is_time_up):
+            self._search_anew(0)
+            yield "started"
+        cycle = 0
+        while True:
+            for _ in range(_CLIMBS_PER_START):
+                self.ascent.climb(self.is_time_up)
+                yield "climbed"
+            cycle += 1
+            self._search_anew(cycle)
+            yield "cycle"
+
+    def prove(self) -> Iterator[str]:
+        """The ascent's moves alone, without end."""
+        for _ in self.ascent.start(self.is_time_up):
+            yield "started"
+        while not self.is_time_up():
+            self.ascent.climb(self.is_time_up)
+            yield "climbed"
+
+    def _search_anew(self, cycle: int) -> None:
+        """Lay routes by what the ascent left of fixed money, over the edges that look cheapest by it."""
+        is_core = self._core()
+        net = self.net if is_core.all() else self.net.only(is_core)
+        search = Search(self.problem, net, self.fixed_money[is_core], self.part_money)
+        theta = _THETAS[cycle % len(_THETAS)]
+        seeming = (1 - theta) * self.ascent.left[is_core] + (theta + 1e-9) * search.closed_money
+        self._lay(search, is_core, seeming, shuffle=cycle % 2 == 1)
+
+    def _core(self) -> BoolArray:
+        most = _EDGES_PER_COMMIT * (len(self.net.edges.start) - 1)
+        left = self.ascent.left
+        if len(left) <= 2 * most:
+            return np.ones(len(left), dtype=bool)
+        is_core: BoolArray = self.used | (left <= np.partition(left, most)[most])
+        return is_core
+
+    def _lay(self, search: Search, is_core: BoolArray, seeming: FloatArray | None, *, shuffle: bool = False) -> None:
+        order = nearest_first(self.net)
+        if shuffle:
+            order = self.random.permutation(len(order))
+        search.lay(order, self.is_time_up if seeming is not None else _never, seeming)
+        search.descend(self.is_time_up)
+        self.found(search)
+        money = search.money()
+        if money < self.least_money:
+            self.least_money = money
+            self.used[:] = False
+            self.used[np.flatnonzero(is_core)[search.open_edges()]] = True
+
+
+def _never() -> bool:
+    """The first routes are laid whatever the clock says: without them there is no plan."""
+    return False

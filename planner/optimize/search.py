@@ -1,0 +1,222 @@
+"""Local search: routes laid one by one at marginal money, then improved bundle by bundle.
+
+What hops newly cost depends on what others use (`search_kernels`). Starts differ in what opening an edge seems to cost:
+its fixed money, or what dual ascent left of it, or something between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from planner.optimize import search_kernels
+from planner.optimize.ascent import STEPS_PER_CALL, in_chunks, work_of
+from planner.optimize.compiled import kernels
+from planner.optimize.evaluate import Route, Selection
+from planner.optimize.net import Net
+from planner.optimize.problem import FloatArray, IntArray, Problem
+from planner.optimize.search_kernels import FULL_PULL, NOT_KEPT, Desk, Fixed, Routes
+
+LONGEST_ROUTE = 1024
+"""Hops that a route of the search may have where there are too many cohorts to leave room for any number."""
+
+_ROUTE_ROOM = 20_000_000
+
+_MOST_SWEEPS = 30
+_NO_COHORTS = np.zeros(0, dtype=np.int64)
+
+
+class Search:
+    """Every cohort's route under construction."""
+
+    def __init__(self, problem: Problem, net: Net, fixed_money: FloatArray, part_money: FloatArray) -> None:
+        self.net = net
+        self.parts = _parts_by_edge(problem, net)
+        self.work = work_of(net)
+        self.kernels = kernels(search_kernels, int(self.work.sum()))
+        cohorts = net.cohorts
+        width = cohorts.high - cohorts.low + 1
+        longest = int(min(width.max(initial=1), max(LONGEST_ROUTE, _ROUTE_ROOM // max(len(width), 1))))
+        self.routes = Routes(np.zeros((len(width), longest), dtype=np.int64), np.full(len(width), FULL_PULL))
+        self.desk = _desk(len(width), longest, int(width.max(initial=1)) * int(cohorts.max_hops.max(initial=0) + 1))
+        self._price(fixed_money, part_money)
+        self.clear()
+
+    def _price(self, fixed_money: FloatArray, part_money: FloatArray) -> None:
+        self.fixed_money, self.part_money = fixed_money, part_money
+        self.closed_money = fixed_money + _needed_money(self.parts, part_money, len(fixed_money))
+        self.tolerance = 1e-12 * max(1.0, float(self.closed_money.max(initial=0.0)))
+
+    def reprice(self, fixed_money: FloatArray, part_money: FloatArray) -> None:
+        """Keep the routes; opening edges and parts costs otherwise from now on."""
+        self._price(fixed_money, part_money)
+        self._count_anew()
+
+    def money(self) -> float:
+        """What the routes cost: fixed money of what they use, hops and full pulls."""
+        fixed = self.fixed_money[self.fixed.users > 0].sum() + self.part_money[self.fixed.part_users > 0].sum()
+        return float(fixed) + self.client_money()
+
+    def client_money(self) -> float:
+        """What all clients' hops and full pulls cost."""
+        cohorts, length = self.net.cohorts, self.routes.length
+        clients = np.repeat(cohorts.clients, np.maximum(length, 0))
+        forced = self.net.forced_money
+        return forced + float(clients @ self.net.edges.hop_money[self._hops()] + cohorts.cap[length == FULL_PULL].sum())
+
+    def clear(self) -> None:
+        """Take every cohort off its route."""
+        edge_parts, part_start, edges_of, edges_start = self.parts
+        self.routes.length[:] = FULL_PULL
+        self.fixed = Fixed(
+            users=np.zeros(len(self.closed_money), dtype=np.int64),
+            open_money=self.closed_money.copy(),
+            parts=edge_parts,
+            part_start=part_start,
+            part_users=np.zeros(len(self.part_money), dtype=np.int64),
+            part_money=self.part_money,
+            edges_of=edges_of,
+            edges_start=edges_start,
+        )
+
+    def lay(self, order: IntArray, is_time_up: Callable[[], bool], opening_money: FloatArray | None = None) -> None:
+        """Lay all routes from nothing, in an order; `opening_money` is what opening an edge seems to cost meanwhile."""
+        self.clear()
+        fixed = self.fixed
+        if opening_money is not None:  # parts are in it already
+            fixed = fixed._replace(open_money=opening_money, part_start=np.zeros_like(fixed.part_start))
+        for chunk in in_chunks(order, self.work):
+            self.kernels.insert(self.net.edges, self.net.cohorts, fixed, self.routes, self.desk, chunk)
+            if is_time_up():
+                break
+        if opening_money is not None:
+            self._count_anew()
+
+    def _count_anew(self) -> None:
+        """Users and marginal money from the routes alone, as far as these are laid."""
+        route, length = self.routes.route.copy(), self.routes.length.copy()
+        self.clear()
+        self.routes.route[:], self.routes.length[:] = route, length
+        self.kernels.take_all(self.fixed, self._hops())
+
+    def _hops(self) -> IntArray:
+        """Edges of all routes, cohort by cohort."""
+        is_hop = np.arange(self.routes.route.shape[1]) < self.routes.length[:, None]
+        hops: IntArray = self.routes.route[is_hop]
+        return hops
+
+    def follow(self, routes: list[tuple[int, ...] | None]) -> None:
+        """Begin from given routes (edges per cohort; None: a full pull)."""
+        self.clear()
+        for cohort, route in enumerate(routes):
+            if route is not None and len(route) <= self.routes.route.shape[1]:
+                self.routes.route[cohort, : len(route)] = route
+                self.routes.length[cohort] = len(route)
+        self._count_anew()
+
+    def descend(self, is_time_up: Callable[[], bool]) -> None:
+        """Sweep over all nodes, to and fro, until nothing improves."""
+        nodes = np.arange(len(self.net.edges.start) - 1)
+        work = self._work_at_nodes()
+        for sweep in range(_MOST_SWEEPS):
+            saved = 0.0
+            self.desk.moved[:] = False
+            for chunk in in_chunks(nodes[:: 1 if sweep % 2 == 0 else -1], work):
+                if is_time_up():
+                    return
+                saved += self.kernels.reroute(
+                    self.net.edges, self.net.cohorts, self.fixed, self.routes, self.desk, chunk, self.tolerance
+                )
+            if saved <= self.tolerance:
+                return
+            nodes = self._nodes_near(np.flatnonzero(self.desk.moved))
+
+    def _nodes_near(self, moved: IntArray) -> IntArray:
+        """All positions that routes of the moved cohorts may pass: only there can anything have become better."""
+        cohorts, change = self.net.cohorts, np.zeros(len(self.net.edges.start) + 1, dtype=np.int64)
+        stream = self.net.stream_of_cohort
+        near = np.isin(stream, stream[moved])
+        np.add.at(change, cohorts.low[near], 1)
+        np.add.at(change, cohorts.high[near] + 1, -1)
+        return np.flatnonzero(np.cumsum(change) > 0)
+
+    def _work_at_nodes(self) -> IntArray:
+        """About how many steps a sweep spends at each node: a search towards the targets."""
+        start, cohorts = self.net.edges.start, self.net.cohorts
+        reach = np.arange(len(start) - 1)
+        np.maximum.at(reach, cohorts.low, cohorts.high)
+        # Streams lie side by side: what an earlier one reaches ends before a later one begins.
+        reach = np.maximum.accumulate(reach)
+        hops = int(cohorts.max_hops.max(initial=0)) + 1
+        work: IntArray = np.minimum((start[reach + 1] - start[:-1]) * hops + 1, STEPS_PER_CALL)
+        return work
+
+    def shake(self, picks: IntArray, random: np.random.Generator) -> float:
+        """Lay the cohorts that pass picked nodes again, one node after the other, where that is no dearer."""
+        cohorts, longest = len(self.routes.length), self.routes.route.shape[1]
+        desk = self.desk._replace(
+            dirty=np.zeros(cohorts + 1, dtype=np.int64), kept_route=np.zeros((cohorts, longest), dtype=np.int64)
+        )
+        keys = random.random((len(picks), cohorts))
+        return float(
+            self.kernels.shake(
+                self.net.edges, self.net.cohorts, self.fixed, self.routes, desk, picks, keys, self.tolerance
+            )
+        )
+
+    def open_edges(self) -> IntArray:
+        """Edges that some route uses, ascending."""
+        return np.flatnonzero(self.fixed.users)
+
+    def selection(self) -> Selection:
+        """The routes of every demand, and the candidates that they use."""
+        net = self.net
+        candidates = net.candidate[self.routes.route].tolist()
+        lengths = self.routes.length.tolist()
+        step = -1 if net.is_mirrored else 1
+        ways: list[Route] = [
+            None if length == FULL_PULL else tuple(row[:length][::step])
+            for row, length in zip(candidates, lengths, strict=True)
+        ]
+        ways += [None, ()]  # at ONLY_FULL_PULL and -1, where there is nothing to decide
+        routes = tuple(ways[cohort] for cohort in net.cohort_of.tolist())
+        return Selection(build=tuple(np.sort(net.candidate[self.open_edges()]).tolist()), routes=routes)
+
+
+def _desk(cohorts: int, longest: int, states: int) -> Desk:
+    return Desk(
+        dist=np.empty(states),
+        via=np.zeros(states, dtype=np.int64),
+        way=np.empty(longest, dtype=np.int64),
+        members=np.empty(cohorts + 1, dtype=np.int64),
+        at=np.empty(cohorts + 1, dtype=np.int64),
+        stamp=np.zeros(cohorts, dtype=np.int64),
+        moved=np.zeros(cohorts, dtype=np.bool_),
+        dirty=_NO_COHORTS,
+        kept_route=np.zeros((0, longest), dtype=np.int64),
+        kept_length=np.full(cohorts, NOT_KEPT),
+    )
+
+
+def _parts_by_edge(problem: Problem, net: Net) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """Parts of each edge and edges of each part, as index lists with their starts."""
+    parts, edges = problem.parts, len(net.candidate)
+    edge_of = np.full(len(problem.candidates), -1, dtype=np.int64)
+    edge_of[net.candidate] = np.arange(edges)
+    is_known = edge_of[parts.candidate] >= 0
+    pairs = np.unique(edge_of[parts.candidate[is_known]] * max(len(parts), 1) + parts.part[is_known])
+    edge, part = pairs // max(len(parts), 1), pairs % max(len(parts), 1)
+    by_part = np.argsort(part, kind="stable")
+    return (
+        part,
+        np.searchsorted(edge, np.arange(edges + 1)),
+        edge[by_part],
+        np.searchsorted(part[by_part], np.arange(len(parts) + 1)),
+    )
+
+
+def _needed_money(parts: tuple[IntArray, ...], part_money: FloatArray, edges: int) -> FloatArray:
+    """What all parts of each edge cost."""
+    edge = np.repeat(np.arange(edges), np.diff(parts[1]))
+    return np.bincount(edge, weights=part_money[parts[0]], minlength=edges).astype(np.float64)
