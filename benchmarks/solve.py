@@ -263,7 +263,10 @@ def main() -> None:
     else:
         solve(one_stream(150, fixed_multiplier=100), gap=5e-3)  # compile once, before anything is timed
         chosen = [one for one in known if arguments.only in one.name and one.suite in ("quick", arguments.suite)]
-        rows = [(one, in_process(["--graphs", str(arguments.graphs), "--one", one.name])) for one in chosen]
+        rows = []
+        for one in chosen:
+            rows.append((one, in_process(["--graphs", str(arguments.graphs), "--one", one.name])))
+            print(one.name, json.dumps(rows[-1][1]), file=sys.stderr, flush=True)
         show(rows)
 
 

@@ -36,7 +36,10 @@ from planner.night.routing import publish_routes
 from planner.night.sources import Places, import_source
 from planner.night.workspace import Workspace
 from planner.optimize.assemble import assemble
+from planner.optimize.evaluate import Selection
 from planner.optimize.plan import Plan
+from planner.optimize.problem import Problem
+from planner.optimize.replan import carry_over
 from planner.optimize.solve import Options, solve
 from planner.publish.publisher import Published, is_published, publish
 from planner.scenario import Scenario
@@ -223,7 +226,13 @@ class Night:
                 limits=self.scenario.optimizer_limits(),
             )
             section = self.scenario.solve
-            options = Options(gap=section.gap, time_limit_s=section.time_limit_s, seed=section.seed, clock=self._clock)
+            options = Options(
+                gap=section.gap,
+                time_limit_s=section.time_limit_s,
+                seed=section.seed,
+                start=self._start_for(assembly.problem),
+                clock=self._clock,
+            )
             plan = solve(assembly.problem, options)
             self.workspace.write_plan(assembly, plan)
         return plan
@@ -283,6 +292,11 @@ class Night:
         """A candidate as a person names it."""
         names = self.history.name_of(candidate.base), self.history.name_of(candidate.target)
         return f"{names[0]} -> {names[1]} ({candidate.codec})"
+
+    def _start_for(self, problem: Problem) -> Selection | None:
+        """Yesterday's plan as the solver's start, where there is one and it fits."""
+        yesterday = self.workspace.read_last_plan()
+        return None if yesterday is None else carry_over(yesterday[0].problem, yesterday[1], problem).start
 
     def _candidates(self, proposals: tuple[Proposal, ...]) -> list[Candidate]:
         codecs = self.scenario.codecs()

@@ -95,6 +95,13 @@ class Workspace:
         self.write_json("names.json", msgspec.to_builtins(names))
         self.write_json("plan.json", plan_to_dict(plan, assembly.problem))
 
+    def read_last_plan(self) -> tuple[Assembly, Plan] | None:
+        """The problem and the plan of the last night; None where there are none that can be used."""
+        try:
+            return self.read_plan()
+        except (InputError, msgspec.DecodeError):
+            return None
+
     def read_plan(self) -> tuple[Assembly, Plan]:
         """The problem and the plan that `plan` left, judged again.
 

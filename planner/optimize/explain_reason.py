@@ -45,8 +45,8 @@ class Margin:
     """The amount of each quantity that alone changes the candidate's fate; None: no amount of it does.
 
     Of a candidate that is not chosen: so many bytes or core-seconds fewer, or clients more (spread as they are over the
-    demands that would use it), and adding it breaks no limit and costs nothing. Of a chosen one: so many more (clients:
-    fewer), and the plan without it costs no more, or a limit is reached.
+    demands that would use it), and somebody uses it, and adding it breaks no limit and costs nothing. Of a chosen one:
+    so many more (clients: fewer), and the plan without it costs no more, or a limit is reached.
     """
 
     stored_bytes: float | None = None
@@ -191,6 +191,8 @@ class _Question:
 
     def entry(self) -> Margin:
         """By how much a candidate that is not chosen has to improve."""
+        if not self.switches:
+            return Margin(wire_bytes=self._drift().fewest_to_enter(self.lack.cost.total))
         over = self._over(self.have)
         is_within = max(over.values()) <= 0.0
         if self.balance_money <= self.rounding and is_within:

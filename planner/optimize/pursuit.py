@@ -55,9 +55,17 @@ class Pursuit:
 
     def steps(self) -> Iterator[str]:
         """One move after the other, without end: "laid", "started" several times, then "climbed", "cycle"."""
-        self._lay(self.search, np.ones(len(self.net.candidate), dtype=bool), None)
+        everything = np.ones(len(self.net.candidate), dtype=bool)
+        self.search.lay(nearest_first(self.net), _never)
+        self._note(self.search, everything)
         yield "laid"
-        for _ in self.ascent.start(self.is_time_up):
+        starts = self.ascent.start(self.is_time_up)
+        next(starts)  # a first bound, before the search may spend what time is left
+        yield "climbed"
+        self._descend(self.search, everything)
+        self._search_anew(0)
+        yield "started"
+        for _ in starts:
             self._search_anew(0)
             yield "started"
         cycle = 0
@@ -94,12 +102,19 @@ class Pursuit:
         is_core: BoolArray = self.used | (left <= np.partition(left, most)[most])
         return is_core
 
-    def _lay(self, search: Search, is_core: BoolArray, seeming: FloatArray | None, *, shuffle: bool = False) -> None:
+    def _lay(self, search: Search, is_core: BoolArray, seeming: FloatArray, *, shuffle: bool = False) -> None:
         order = nearest_first(self.net)
         if shuffle:
             order = self.random.permutation(len(order))
-        search.lay(order, self.is_time_up if seeming is not None else _never, seeming)
+        search.lay(order, self.is_time_up, seeming)
+        self._descend(search, is_core)
+
+    def _descend(self, search: Search, is_core: BoolArray) -> None:
         search.descend(self.is_time_up)
+        self._note(search, is_core)
+
+    def _note(self, search: Search, is_core: BoolArray) -> None:
+        """Report the routes, and remember what the cheapest ones use."""
         self.found(search)
         money = search.money()
         if money < self.least_money:

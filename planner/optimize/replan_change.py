@@ -182,33 +182,44 @@ def _users(plan: Plan) -> dict[int, list[int]]:
 
 
 def _candidate_changes(change: Replanning) -> Iterable[CandidateChange]:
+    yield from _kept_and_added(change)
+    yield from _dropped(change)
+
+
+def _kept_and_added(change: Replanning) -> Iterable[CandidateChange]:
     old_of = {new: old for old, new in change.candidate_of.items()}
-    before, after = set(change.before.build), set(change.after.build)
-    users = _users(change.after)
+    before, users = set(change.before.build), _users(change.after)
     for hop in change.after.build:
-        old = old_of.get(hop)
-        base, target = _ends(change.problem, hop)
+        old, (base, target) = old_of.get(hop), _ends(change.problem, hop)
         if old in before:
             yield CandidateChange(kind="kept", base=base, target=target, candidate=hop, previous=old)
             continue
         news = users.get(hop, [])
         olds = [change.demand_before[k] for k in news if k in change.demand_before]
-        cause, detail = _cause(change, (h for k in olds for h in change.before.routes[k] or ()), [hop], olds, news)
+        cause, detail = _cause(change, _hops(change.before, olds), [hop], olds, news)
         yield CandidateChange(
             kind="added", base=base, target=target, candidate=hop, previous=old, cause=cause, detail=detail
         )
-    users = _users(change.before)
+
+
+def _dropped(change: Replanning) -> Iterable[CandidateChange]:
+    after, users = set(change.after.build), _users(change.before)
     for hop in change.before.build:
-        new = change.candidate_of.get(hop)
+        new, (base, target) = change.candidate_of.get(hop), _ends(change.previous, hop)
         if new in after:
             continue
-        base, target = _ends(change.previous, hop)
         olds = users.get(hop, [])
         news = [change.demand_of[k] for k in olds if k in change.demand_of]
-        cause, detail = _cause(change, [hop], (h for k in news for h in change.after.routes[k] or ()), olds, news)
+        # A delta goes as well where the one before or after it on its clients' routes went.
+        cause, detail = _cause(change, [hop, *_hops(change.before, olds)], _hops(change.after, news), olds, news)
         yield CandidateChange(
             kind="dropped", base=base, target=target, candidate=new, previous=hop, cause=cause, detail=detail
         )
+
+
+def _hops(plan: Plan, demands: Iterable[int]) -> list[int]:
+    """All hops of some demands' routes."""
+    return [hop for demand in demands for hop in plan.routes[demand] or ()]
 
 
 def _route_changes(change: Replanning) -> Iterable[RouteChange]:

@@ -42,6 +42,9 @@ _FIRST_EXACT_COLUMNS = 15_000
 _SMALL_WORK = 40_000
 """Edges over all cohorts up to which a problem with limits goes to HiGHS whole: its relaxation prices the limits."""
 
+_TIME_TO_USE = 0.95
+"""Part of the time limit after which nothing new is begun."""
+
 _CYCLES_PER_CORE = 4
 _CORE_GROWTH = 2.5
 """Cycles of ascent and search before HiGHS is asked, and how much more it is given the next time."""
@@ -108,8 +111,8 @@ class _Run:
         self.first_routes: Routes | None = None
 
     def left_s(self) -> float:
-        """Seconds left of the time limit."""
-        return self.options.time_limit_s - (self.options.clock() - self.started_s)
+        """Seconds left of the time limit, less what the last step may run over."""
+        return self.options.time_limit_s * _TIME_TO_USE - (self.options.clock() - self.started_s)
 
     def is_time_up(self) -> bool:
         """Whether the time limit has passed."""
@@ -176,7 +179,7 @@ class _Run:
             known.prove(pursuit.ascent, prices)
             if known.is_proven() or self.is_time_up():
                 return
-            if move != "laid" and not any(prices) and known.cost() > pursuit.least_money * (1 + 1e-9):
+            if move == "started" and not any(prices) and known.cost() > pursuit.least_money * (1 + 1e-9):
                 return  # limits bind
             cycles += move == "cycle"
             if cycles == _CYCLES_PER_CORE:

@@ -40,6 +40,7 @@ def format_money(money: float, digits: int = 4) -> str:
     >>> [format_money(m) for m in (0.0, 12.3456, -0.00123456, 123456.7)]
     ['0', '12.35', '-0.001235', '123457']
     """
+    money = money or 0.0  # -0.0 would show its sign
     return f"{money:.0f}" if abs(money) >= 10_000 else f"{money:.{digits}g}"
 
 
@@ -84,7 +85,8 @@ def reason_view(
     table.add_column("money", justify="right", no_wrap=True)
     for words, money in _addends(problem, reason, name_candidate, name_demand):
         table.add_row(words, _signed(money))
-    table.add_row("in all", _signed(reason.balance_money), style="bold")
+    is_needed = any(switch.saved_money is None for switch in reason.switches)
+    table.add_row("in all", "no plan without it" if is_needed else _signed(reason.balance_money), style="bold")
     return Group(table, *map(Text, _sentences(reason)), Text())
 
 

@@ -103,3 +103,44 @@ def test_cheapest_way_if_all_were_built_is_shown_where_the_plan_takes_another() 
     problem = two_step(prices={"egress_per_gb": 1e9, "server_cpu_per_hour": 3600 * 1000})
     kinds = [(one.kind, one.route, one.fixed_money) for one in explain_demand(problem, solve(problem), 0)]
     assert kinds == [("planned", None, 0.0), ("direct", (0,), 9000.0), ("cheapest if all were built", (1, 2), 2000.0)]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_alternative_that_is_allowed_costs_less_than_the_plans_way(seed: int) -> None:
+    """Of an optimal plan: what is cheaper is forbidden by a limit that is named; what is dearer names its price."""
+    solved = _solved(seed)
+    if solved is None:
+        return
+    problem, plan = solved
+    for demand in range(len(plan.routes)):
+        planned, *others = explain_demand(problem, plan, demand)
+        assert (planned.more_money, planned.freed_money, planned.fixed_money, planned.decisive) == (0.0, 0.0, 0.0, "")
+        for one in others:
+            clients = float(problem.demands.clients[demand])
+            more = clients * (one.client_money - planned.client_money) + one.fixed_money - one.freed_money
+            assert one.more_money == pytest.approx(more, abs=1e-9)
+            if one.fault:
+                assert one.decisive in {"demands.max_hops", "demands.max_wire_bytes"}
+            elif one.server_fault:
+                assert one.decisive == one.server_fault.split(":")[0]
+            else:
+                assert one.more_money >= -1e-6 * plan.cost.total - 1e-12
+                assert bool(one.decisive) == (one.more_money > 1e-12 * plan.cost.total)
+            assert not one.decisive.startswith("prices.") or getattr(problem.prices, one.decisive[len("prices.") :]) > 0
+
+
+def test_alternative_that_the_servers_limit_forbids_names_it() -> None:
+    """The direct delta would be cheaper for the clients, and takes longer to build than there is time."""
+    rows = {"base": [0, 0, 1], "target": [2, 1, 2], "wire_bytes": [5, 4, 4], "server_cpu_s": [9, 1, 1]}
+    problem = two_step(candidates=rows, limits={"server_cpu_s": 2})
+    direct = explain_demand(problem, solve(problem), 0)[1]
+    assert (direct.kind, direct.decisive) == ("direct", "limits.server_cpu_s")
+    assert direct.more_money == pytest.approx(-9.0)
+    assert direct.server_fault.startswith("limits.server_cpu_s: exceeded: needed=9.0")
+
+
+def test_cheaper_route_that_the_hop_limit_forbids_is_shown() -> None:
+    """One hop allowed: the two hops are cheaper and too many."""
+    problem = two_step(demands={"base": [0], "target": [2], "clients": [3], "max_hops": [1]})
+    found = {one.kind: (one.route, one.fault, one.decisive) for one in explain_demand(problem, solve(problem), 0)}
+    assert found["cheapest without its limits"] == ((1, 2), "has more hops than max_hops", "demands.max_hops")

@@ -266,3 +266,13 @@ def test_parallel_candidates_are_matched_by_their_bytes_first() -> None:
         "wire_bytes": [6, 5, 8]}, demands={"base": [1], "target": [0], "clients": [1]}))  # fmt: skip
     assert match_candidates(one, two, [0]) == {0: 1, 1: 0, 2: 2}
     assert carry_over(one, solve(one), two).demand_of == {0: 0}
+
+
+def test_a_route_that_todays_limits_forbid_is_not_carried_over() -> None:
+    """The clients on A may follow one hop now: as it stands they pull in full, and both deltas are still kept."""
+    demands = {"base": [0, 1], "target": [2, 2], "clients": [3, 2], "full_pull_bytes": [50, 50], "max_hops": [1, None]}
+    again = _change(_world(demands=demands))
+    assert again.carried.standing.selection.routes == (None, (2,))
+    assert again.change.standing_money == 150 + 8 + 2
+    assert again.carried.start is not None
+    assert again.carried.start.build == (2,)

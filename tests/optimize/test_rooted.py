@@ -98,7 +98,7 @@ def test_search_finds_the_optimum_of_tiny_problems(seed: int) -> None:
     problem = rooted_problem(seed)
     net = lay_out(problem)
     if not is_rooted(problem, net):
-        pytest.skip("all demands have nothing to decide")
+        return
     optimum = exhaustive(problem)
     selection = search_rooted(problem, net, seed=1, is_time_up=never)
     if optimum is None:
@@ -115,7 +115,7 @@ def test_bound_holds_and_its_potentials_prove_it(seed: int) -> None:
     problem = rooted_problem(seed)
     net, optimum = lay_out(problem), exhaustive(problem)
     if optimum is None or not is_rooted(problem, net):
-        pytest.skip("there is no plan")
+        return
     found = bound_rooted(problem, net, optimum.cost.total, seed=1, is_time_up=never)
     assert found.bound <= optimum.cost.total + 1e-9
     assert check(problem, net, found) == pytest.approx(found.bound, abs=1e-8)
@@ -171,7 +171,7 @@ def test_totals_of_moved_trees_are_those_of_the_same_tree_planted(seed: int) -> 
     net = lay_out(problem)
     search, fresh = (TreeSearch(problem, net, seed=seed) for _ in range(2))
     if not plant_least(search):
-        pytest.skip("no tree serves everybody")
+        return
     prices = LimitPrices(per_byte=0.3, per_cpu_s=0.2)
     for heat in (9.0, 3.0, 1.0):
         search.anneal(search.pricing(prices), heat, heat, 200, never)
