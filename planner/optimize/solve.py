@@ -49,6 +49,8 @@ _CYCLES_PER_CORE = 4
 _CORE_GROWTH = 2.5
 """Cycles of ascent and search before HiGHS is asked, and how much more it is given the next time."""
 
+_MOST_GAP_TO_CLIMB = 0.05
+
 _MOST_CORE_COHORTS = 20_000
 """With more cohorts HiGHS is not asked: what one stream could still gain is far below the gap of them all."""
 
@@ -185,7 +187,9 @@ class _Run:
             if cycles == _CYCLES_PER_CORE:
                 if self._ask_core(pursuit, prices, columns) or columns >= LARGEST_EXACT_COLUMNS or known.is_proven():
                     return
-                columns, cycles = min(int(columns * _CORE_GROWTH), LARGEST_EXACT_COLUMNS), 0
+                # Where shares prove little, the relaxation has to: facility location with few dear depots.
+                growth = _CORE_GROWTH if known.gap() < _MOST_GAP_TO_CLIMB else inf
+                columns, cycles = int(min(columns * growth, LARGEST_EXACT_COLUMNS)), 0
 
     def _has_many_parts(self) -> bool:
         """Whether parts are shared on a scale that the plain formulation is not made for, and shares still fit."""
