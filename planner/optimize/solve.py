@@ -50,6 +50,7 @@ _CORE_GROWTH = 2.5
 """Cycles of ascent and search before HiGHS is asked, and how much more it is given the next time."""
 
 _MOST_GAP_TO_CLIMB = 0.05
+"""A gap above which more rounds of ascent are worth less than the whole relaxation."""
 
 _MOST_CORE_COHORTS = 20_000
 """With more cohorts HiGHS is not asked: what one stream could still gain is far below the gap of them all."""
