@@ -13,6 +13,7 @@ Source: Balakrishnan, Magnanti and Wong 1989, section 1 (strong linking); Gouvei
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -109,7 +110,7 @@ class Rows:
 
 def count_columns(problem: Problem, cohorts: tuple[Cohort, ...]) -> int:
     """How many columns the formulation would have, without writing it."""
-    flow = sum(len(flow_columns(cohort)[0]) + 1 for cohort in cohorts)
+    flow = sum(len(_flow_columns(cohort)[0]) + 1 for cohort in cohorts)
     return flow + len(problem.candidates) + len(problem.parts)
 
 
@@ -118,7 +119,7 @@ def _is_layered(cohort: Cohort) -> bool:
     return 1 < cohort.max_hops <= LONGEST_LAYERED_HOPS and longest > 1
 
 
-def flow_columns(cohort: Cohort) -> tuple[IntArray, IntArray]:
+def _flow_columns(cohort: Cohort) -> tuple[IntArray, IntArray]:
     """Each flow column's position in `cohort.edges` and its layer; without layers the layer is 0."""
     if not _is_layered(cohort):
         return np.arange(len(cohort.edges)), np.zeros(len(cohort.edges), dtype=np.int64)
@@ -128,31 +129,68 @@ def flow_columns(cohort: Cohort) -> tuple[IntArray, IntArray]:
     return position, cohort.first_hop[position] + within
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kept:
+    """What comes before all flow columns: candidates, then parts, with the money and the limits' use of both.
+
+    `money` has shape (candidates + parts,), `uses` (2, candidates + parts): bytes first.
+    """
+
+    candidates: IntArray
+    parts: IntArray
+    money: FloatArray
+    uses: FloatArray
+
+
+Link = Callable[["Rows", Cohort, CohortColumns, IntArray], None]
+"""Writes the rows by which a cohort's flow needs something kept; gets each flow column's place in `cohort.edges`."""
+
+
 def formulate(problem: Problem, cohorts: tuple[Cohort, ...]) -> Milp:
     """The formulation of a problem over its reduced cohorts."""
-    edges = [cohort.edges for cohort in cohorts]
-    candidates = np.unique(np.concatenate(edges)) if edges else np.zeros(0, dtype=np.int64)
-    parts = np.array(sorted({part for e in candidates.tolist() for part in problem.parts_of[e]}), dtype=np.int64)
-    rows = Rows()
-    money = [problem.candidate_money[candidates], problem.part_money[parts]]
-    integral = [np.ones(len(candidates), dtype=bool), np.ones(len(parts), dtype=bool)]
-    blocks, first = [], len(candidates) + len(parts)
-    for cohort in cohorts:
-        position, layer = flow_columns(cohort)
-        columns = CohortColumns(first=first, edge=cohort.edges[position], layer=layer, full_pull=first + len(position))
-        write_flow(rows, problem, cohort, columns)
+    candidates = candidates_of(cohorts)
+    parts = problem.parts_needed_by(candidates)
+    kept = Kept(
+        candidates=candidates,
+        parts=parts,
+        money=np.r_[problem.candidate_money[candidates], problem.part_money[parts]],
+        uses=np.hstack([problem.candidate_use(candidates), problem.part_use(parts)]),
+    )
+
+    def link(rows: Rows, cohort: Cohort, columns: CohortColumns, position: IntArray) -> None:
         _write_links(rows, cohort, columns, np.searchsorted(candidates, cohort.edges)[position])
-        couples = write_side_rows(rows, problem, cohort, columns)
+
+    return write_milp(problem, cohorts, kept, link, lambda rows: _write_parts(rows, problem, candidates, parts))
+
+
+def candidates_of(cohorts: tuple[Cohort, ...]) -> IntArray:
+    """Candidates that some cohort may use, ascending."""
+    edges = [cohort.edges for cohort in cohorts]
+    return np.unique(np.concatenate(edges)) if edges else np.zeros(0, dtype=np.int64)
+
+
+def write_milp(
+    problem: Problem, cohorts: tuple[Cohort, ...], kept: Kept, link: Link, tie: Callable[[Rows], None]
+) -> Milp:
+    """Flow of every cohort over what is kept; `link` writes a cohort's rows to it, `tie` those among what is kept."""
+    rows, first = Rows(), len(kept.money)
+    money, integral, blocks = [kept.money], [np.ones(first, dtype=bool)], []
+    for cohort in cohorts:
+        position, layer = _flow_columns(cohort)
+        columns = CohortColumns(first=first, edge=cohort.edges[position], layer=layer, full_pull=first + len(position))
+        _write_flow(rows, problem, cohort, columns)
+        link(rows, cohort, columns, position)
+        couples = _write_side_rows(rows, problem, cohort, columns)
         full_pull_money = cohort.full_pull_money if cohort.full_pull_money < inf else 0.0
         money.append(cohort.clients * np.r_[problem.hop_money[columns.edge], full_pull_money])
         integral.append(np.full(len(position) + 1, couples))
         blocks.append(columns)
         first += len(position) + 1
-    _write_parts(rows, problem, candidates, parts)
-    limit_rows, limit_scale = _write_limits(rows, problem, candidates, parts)
+    tie(rows)
+    limit_rows, limit_scale = _write_limits(rows, problem, kept.uses)
     upper = np.ones(first)
     upper[[b.full_pull for b, c in zip(blocks, cohorts, strict=True) if c.full_pull_money == inf]] = 0.0
-    starts, columns_, values = compress(rows)
+    starts, columns_, values = _compress(rows)
     return Milp(
         money=np.concatenate(money),
         is_integral=np.concatenate(integral),
@@ -162,15 +200,15 @@ def formulate(problem: Problem, cohorts: tuple[Cohort, ...]) -> Milp:
         values=values,
         row_low=np.array(rows.low),
         row_high=np.array(rows.high),
-        candidates=candidates,
-        parts=parts,
+        candidates=kept.candidates,
+        parts=kept.parts,
         cohorts=tuple(blocks),
         limit_rows=limit_rows,
         limit_scale=limit_scale,
     )
 
 
-def write_flow(rows: Rows, problem: Problem, cohort: Cohort, columns: CohortColumns) -> None:
+def _write_flow(rows: Rows, problem: Problem, cohort: Cohort, columns: CohortColumns) -> None:
     """One unit leaves the base or is a full pull; what enters any other state leaves it."""
     commits = len(problem.commits)
     tail = problem.candidates.base[columns.edge] + commits * np.maximum(columns.layer - 1, 0)
@@ -195,7 +233,7 @@ def _write_links(rows: Rows, cohort: Cohort, columns: CohortColumns, keep: IntAr
     rows.put(link[first_of], keep[first_of], -1.0)
 
 
-def write_side_rows(rows: Rows, problem: Problem, cohort: Cohort, columns: CohortColumns) -> bool:
+def _write_side_rows(rows: Rows, problem: Problem, cohort: Cohort, columns: CohortColumns) -> bool:
     """Rows on the route as a whole; whether there are any, so that flows must be integral by themselves."""
     column = columns.first + np.arange(len(columns.edge))
     couples = False
@@ -224,20 +262,10 @@ def _write_parts(rows: Rows, problem: Problem, candidates: IntArray, parts: IntA
     rows.put(row, len(candidates) + np.searchsorted(parts, part), -1.0)
 
 
-def _write_limits(
-    rows: Rows, problem: Problem, candidates: IntArray, parts: IntArray
-) -> tuple[dict[str, int], dict[str, float]]:
+def _write_limits(rows: Rows, problem: Problem, uses: FloatArray) -> tuple[dict[str, int], dict[str, float]]:
     """Limit rows by name, scaled so that the limit is 1 (or 0)."""
-    table, shared = problem.candidates, problem.parts
-    used = {
-        "stored_bytes": np.r_[table.stored_bytes[candidates], shared.stored_bytes[parts]],
-        "server_cpu_s": np.r_[
-            table.server_cpu_s[candidates] * ~table.built[candidates],
-            shared.server_cpu_s[parts] * ~shared.built[parts],
-        ],
-    }
     limit_rows, limit_scale = {}, {}
-    for name, amounts in used.items():
+    for name, amounts in zip(("stored_bytes", "server_cpu_s"), uses, strict=True):
         allowed = getattr(problem.limits, name)
         if allowed is not None:
             limit_scale[name] = scale = allowed if allowed > 0 else 1.0
@@ -246,7 +274,7 @@ def _write_limits(
     return limit_rows, limit_scale
 
 
-def compress(rows: Rows) -> tuple[IntArray, IntArray, FloatArray]:
+def _compress(rows: Rows) -> tuple[IntArray, IntArray, FloatArray]:
     """Entries by rows (CSR): row starts, columns, values."""
     if not rows.row:
         return np.zeros(len(rows.low) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0)

@@ -11,7 +11,6 @@ Source: the disaggregated rows of Balakrishnan, Magnanti and Wong 1989, section 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 
 import numpy as np
@@ -20,80 +19,36 @@ from planner.optimize.core import Core, cohort_over, demands_of, slack_for
 from planner.optimize.formulation import (
     LONGEST_LAYERED_HOPS,
     CohortColumns,
+    Kept,
     Milp,
     Rows,
-    compress,
-    flow_columns,
-    write_flow,
-    write_side_rows,
+    candidates_of,
+    write_milp,
 )
 from planner.optimize.net import lay_out
 from planner.optimize.part_bound import PartAscent
-from planner.optimize.problem import FloatArray, IntArray, Problem
+from planner.optimize.problem import IntArray, Problem
 from planner.optimize.reduce import Cohort
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Merged:
-    """Columns of candidates, then of merged parts: money and uses of the limits of all; and who needs which.
-
-    `needed[i]` are the merged parts of candidate i; `first_part` is one part of each merged one.
-    """
-
-    candidates: IntArray
-    first_part: IntArray
-    money: FloatArray
-    uses: FloatArray
-    needed: list[IntArray]
 
 
 def formulate_with_parts(problem: Problem, cohorts: tuple[Cohort, ...]) -> Milp:
     """The formulation of a problem over its reduced cohorts; `parts` names one part of each merged one."""
-    merged = _merge(problem, cohorts)
-    columns = len(merged.money)
+    kept, needed = _merge(problem, candidates_of(cohorts))
     position = _forward_positions(problem)
-    rows = Rows()
-    money, integral, blocks, first = [merged.money], [np.ones(columns, dtype=bool)], [], columns
-    for cohort in cohorts:
-        of_edge, layer = flow_columns(cohort)
-        block = CohortColumns(first=first, edge=cohort.edges[of_edge], layer=layer, full_pull=first + len(of_edge))
-        write_flow(rows, problem, cohort, block)
-        _write_part_links(rows, problem, merged, cohort, of_edge, first, position)
-        couples = write_side_rows(rows, problem, cohort, block)
-        full_pull_money = cohort.full_pull_money if cohort.full_pull_money < inf else 0.0
-        money.append(cohort.clients * np.r_[problem.hop_money[block.edge], full_pull_money])
-        integral.append(np.full(len(of_edge) + 1, couples))
-        blocks.append(block)
-        first += len(of_edge) + 1
-    limit_rows, limit_scale = _write_limits(rows, problem, merged)
-    upper = np.ones(first)
-    upper[[b.full_pull for b, c in zip(blocks, cohorts, strict=True) if c.full_pull_money == inf]] = 0.0
-    starts, entries, values = compress(rows)
-    return Milp(
-        money=np.concatenate(money),
-        is_integral=np.concatenate(integral),
-        upper=upper,
-        starts=starts,
-        columns=entries,
-        values=values,
-        row_low=np.array(rows.low),
-        row_high=np.array(rows.high),
-        candidates=merged.candidates,
-        parts=merged.first_part,
-        cohorts=tuple(blocks),
-        limit_rows=limit_rows,
-        limit_scale=limit_scale,
-    )
+
+    def link(rows: Rows, cohort: Cohort, columns: CohortColumns, of_edge: IntArray) -> None:
+        _write_part_links(rows, problem, kept.candidates, needed, cohort, columns.first, of_edge, position)
+
+    return write_milp(problem, cohorts, kept, link, lambda _: None)
 
 
-def _merge(problem: Problem, cohorts: tuple[Cohort, ...]) -> _Merged:
-    """Candidates that some cohort may use, and their parts merged."""
-    edges = [cohort.edges for cohort in cohorts]
-    candidates = np.unique(np.concatenate(edges)) if edges else np.zeros(0, dtype=np.int64)
-    rows, parts = problem.candidates, problem.parts
-    used = np.stack([rows.stored_bytes[candidates], np.where(rows.built, 0.0, rows.server_cpu_s)[candidates]])
-    used_part = np.stack([parts.stored_bytes, np.where(parts.built, 0.0, parts.server_cpu_s)])
-    money = problem.candidate_money[candidates].copy()
+def _merge(problem: Problem, candidates: IntArray) -> tuple[Kept, list[IntArray]]:
+    """Candidates and their parts merged, each by one of them; and each candidate's merged parts.
+
+    A part that one candidate alone needs is in that candidate's money and use.
+    """
+    used = problem.candidate_use(candidates)
+    money = problem.candidate_money[candidates]
     needing: dict[int, list[int]] = {}
     for index, candidate in enumerate(candidates.tolist()):
         for part in problem.parts_of[candidate]:
@@ -102,26 +57,22 @@ def _merge(problem: Problem, cohorts: tuple[Cohort, ...]) -> _Merged:
     for part in sorted(needing):
         groups.setdefault(tuple(needing[part]), []).append(part)
     needed: list[list[int]] = [[] for _ in candidates]
-    first_part: list[int] = []
-    group_money: list[float] = []
-    group_uses: list[FloatArray] = []
+    merged: list[list[int]] = []
     for members, its_parts in groups.items():
         if len(members) == 1:
             money[members[0]] += problem.part_money[its_parts].sum()
-            used[:, members[0]] += used_part[:, its_parts].sum(axis=1)
+            used[:, members[0]] += problem.part_use(its_parts).sum(axis=1)
             continue
         for index in members:
-            needed[index].append(len(first_part))
-        first_part.append(its_parts[0])
-        group_money.append(float(problem.part_money[its_parts].sum()))
-        group_uses.append(used_part[:, its_parts].sum(axis=1))
-    return _Merged(
-        candidates,
-        np.array(first_part, dtype=np.int64),
-        np.r_[money, np.array(group_money)],
-        np.hstack([used, np.array(group_uses).reshape(-1, 2).T]),
-        [np.array(one, dtype=np.int64) for one in needed],
+            needed[index].append(len(merged))
+        merged.append(its_parts)
+    kept = Kept(
+        candidates=candidates,
+        parts=np.array([its_parts[0] for its_parts in merged], dtype=np.int64),
+        money=np.r_[money, [problem.part_money[its_parts].sum() for its_parts in merged]],
+        uses=np.hstack([used, *(problem.part_use(its_parts).sum(axis=1, keepdims=True) for its_parts in merged)]),
     )
+    return kept, [np.array(one, dtype=np.int64) for one in needed]
 
 
 def _forward_positions(problem: Problem) -> IntArray | None:
@@ -140,18 +91,19 @@ def _forward_positions(problem: Problem) -> IntArray | None:
 def _write_part_links(
     rows: Rows,
     problem: Problem,
-    merged: _Merged,
+    candidates: IntArray,
+    needed: list[IntArray],
     cohort: Cohort,
-    of_edge: IntArray,
     first: int,
+    of_edge: IntArray,
     position: IntArray | None,
 ) -> None:
     """A cohort's flow needs its candidates kept, and its parts: together where a route uses only one of them."""
     if not len(cohort.edges):
         return
-    keep = np.searchsorted(merged.candidates, cohort.edges)
-    edge = np.concatenate([np.full(len(merged.needed[i]) + 1, j) for j, i in enumerate(keep.tolist())])
-    column = np.concatenate([np.r_[i, len(merged.candidates) + merged.needed[i]] for i in keep.tolist()])
+    keep = np.searchsorted(candidates, cohort.edges)
+    edge = np.concatenate([np.full(len(needed[i]) + 1, j) for j, i in enumerate(keep.tolist())])
+    column = np.concatenate([np.r_[i, len(candidates) + needed[i]] for i in keep.tolist()])
     tails, heads = problem.candidates.base[cohort.edges], problem.candidates.target[cohort.edges]
     if position is None:
         group = np.arange(len(edge))
@@ -183,18 +135,6 @@ def _stab(column: IntArray, tail: IntArray, head: IntArray) -> IntArray:
             number, least, last = number + 1, end, key
         group[index] = number
     return group
-
-
-def _write_limits(rows: Rows, problem: Problem, merged: _Merged) -> tuple[dict[str, int], dict[str, float]]:
-    """Limit rows by name, scaled so that the limit is 1 (or 0)."""
-    limit_rows, limit_scale = {}, {}
-    for name, amounts in zip(("stored_bytes", "server_cpu_s"), merged.uses, strict=True):
-        allowed = getattr(problem.limits, name)
-        if allowed is not None:
-            limit_scale[name] = scale = allowed if allowed > 0 else 1.0
-            limit_rows[name] = rows.add(1, -inf, allowed / scale)
-            rows.put(np.full(len(amounts), limit_rows[name]), np.arange(len(amounts)), amounts / scale)
-    return limit_rows, limit_scale
 
 
 def reduce_by_shares(

@@ -102,6 +102,11 @@ def no_parts() -> Parts:
     return Parts(stored_bytes=floats, server_cpu_s=floats, built=np.zeros(0, dtype=bool), candidate=ints, part=ints)
 
 
+def _use(table: Candidates | Parts, rows: IntArray | list[int]) -> FloatArray:
+    """Bytes stored and core-seconds of some rows; what is built costs no core-seconds."""
+    return np.stack([table.stored_bytes[rows], np.where(table.built[rows], 0.0, table.server_cpu_s[rows])])
+
+
 class PartsOf(dict[int, tuple[int, ...]]):
     """For each candidate, the parts it needs, ascending and without repeats; only those that need any take space."""
 
@@ -145,6 +150,14 @@ class Problem:
             server_cpu_per_hour=self.prices.server_cpu_per_hour + per_s * S_PER_HOUR,
         )
         return self.replace(prices=prices), per_byte * (stored_bytes or 0.0) + per_s * (server_cpu_s or 0.0)
+
+    def candidate_use(self, candidates: IntArray) -> FloatArray:
+        """What some candidates take of the limits: bytes stored, core-seconds to build; shape (2, some)."""
+        return _use(self.candidates, candidates)
+
+    def part_use(self, parts: IntArray | list[int]) -> FloatArray:
+        """What some parts take of the limits: bytes stored, core-seconds to build; shape (2, some)."""
+        return _use(self.parts, parts)
 
     @cached_property
     def by_base(self) -> IntArray:
