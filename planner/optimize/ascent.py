@@ -77,10 +77,11 @@ class Ascent:
     def start(self, is_time_up: Callable[[], bool]) -> Iterator[float]:
         """Begin in each known way, keep the best; yields the best value after each."""
         kept: tuple[FloatArray, FloatArray] | None = None
+        order = nearest_first(self.net)
         for lean, shares in _STARTS:
             self.reset()
             for share in shares:
-                self.round(nearest_first(self.net), share, lean, is_time_up)
+                self.round(order, share, lean, is_time_up)
             if kept is not None:
                 self._keep_better_streams(*kept)
             kept = self.potentials, self.left
@@ -90,13 +91,11 @@ class Ascent:
 
     def _keep_better_streams(self, potentials: FloatArray, left: FloatArray) -> None:
         """Go back to other potentials in the streams where they prove more."""
-        net, streams = self.net, int(self.net.stream_of_cohort.max(initial=-1)) + 1
-        now = np.bincount(net.stream_of_cohort, weights=self.values(), minlength=streams)
-        then = np.bincount(net.stream_of_cohort, weights=self.values(potentials), minlength=streams)
+        net = self.net
+        now = np.bincount(net.stream_of_cohort, weights=self.values(), minlength=net.streams)
+        then = np.bincount(net.stream_of_cohort, weights=self.values(potentials), minlength=net.streams)
         is_worse = then > now
-        in_worse = np.zeros(max(streams, int(net.stream_of_edge.max(initial=-1)) + 1), dtype=bool)
-        in_worse[:streams] = is_worse
-        self.left = np.where(in_worse[net.stream_of_edge], left, self.left)
+        self.left = np.where(is_worse[net.stream_of_edge], left, self.left)
         rows = np.repeat(is_worse[net.stream_of_cohort], np.diff(self.offset))
         self.potentials = np.where(rows, potentials, self.potentials)
         self.value = self._total()

@@ -42,11 +42,10 @@ class Uses:
     @classmethod
     def of(cls, problem: Problem, net: Net) -> Uses:
         """The uses of a net's edges and the problem's parts; an absent limit allows everything."""
-        rows, parts, limits = problem.candidates, problem.parts, problem.limits
-        cpu, part_cpu = np.where(rows.built, 0.0, rows.server_cpu_s), np.where(parts.built, 0.0, parts.server_cpu_s)
+        limits = problem.limits
         return cls(
-            np.stack([rows.stored_bytes[net.candidate], cpu[net.candidate]]),
-            np.stack([parts.stored_bytes, part_cpu]),
+            problem.candidate_use(net.candidate),
+            problem.part_use(np.arange(len(problem.parts))),
             np.array([inf if most is None else most for most in (limits.stored_bytes, limits.server_cpu_s)]),
         )
 
@@ -68,9 +67,7 @@ class Column:
 
 def column_of(search: Search, uses: Uses, fixed_money: FloatArray, part_money: FloatArray, streams: int) -> Column:
     """The search's routes as a column at the problem's own prices. Parts join all streams into one."""
-    net, length = search.net, search.routes.length
-    is_hop = np.arange(search.routes.route.shape[1]) < length[:, None]
-    hops = search.routes.route[is_hop]
+    net, length, hops = search.net, search.routes.length, search.hops()
     cohort = np.repeat(np.arange(len(length)), np.maximum(length, 0))
     opened = search.open_edges()
     of_edge, of_cohort = net.stream_of_edge[opened], net.stream_of_cohort
@@ -82,7 +79,7 @@ def column_of(search: Search, uses: Uses, fixed_money: FloatArray, part_money: F
     sent = net.cohorts.clients[cohort] * net.edges.hop_money[hops]
     money += np.bincount(of_cohort[cohort], weights=sent, minlength=streams)
     use = np.stack([np.bincount(of_edge, weights=row[opened], minlength=streams) for row in uses.edges]).astype(float)
-    used_parts = np.flatnonzero(search.fixed.part_users)
+    used_parts = search.used_parts()
     money[0] += part_money[used_parts].sum()
     use[:, 0] += uses.parts[:, used_parts].sum(axis=1)
     return Column(money, use, hops.astype(np.int32), length.astype(np.int32))
@@ -186,10 +183,7 @@ class LimitPrices:
         self.is_time_up, self.found = is_time_up, found
         self.uses = Uses.of(problem, net)
         self.money = problem.candidate_money[net.candidate], problem.part_money
-        is_joint = len(problem.parts) > 0
-        self.streams = 1 if is_joint else int(net.stream_of_cohort.max(initial=0)) + 1
-        if not is_joint:
-            self.streams = max(self.streams, int(net.stream_of_edge.max(initial=0)) + 1)
+        self.streams = 1 if len(problem.parts) else max(net.streams, 1)
         self.allowed = self.uses.allowed
         self.search = Search(problem, net, *self.money)
         self.columns: list[Column] = []

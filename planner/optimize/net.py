@@ -81,6 +81,21 @@ class Net:
             stream_of_edge=self.stream_of_edge[kept],
         )
 
+    @property
+    def streams(self) -> int:
+        """How many streams have numbers; some may have no edge or no cohort."""
+        return 1 + int(max(self.stream_of_cohort.max(initial=-1), self.stream_of_edge.max(initial=-1)))
+
+    def part_pairs(self, problem: Problem) -> tuple[IntArray, IntArray]:
+        """Every edge with every part that it needs, once; by edge, then part."""
+        candidate, part = problem.needs
+        edge_of = np.full(len(problem.candidates), -1, dtype=np.int64)
+        edge_of[self.candidate] = np.arange(len(self.candidate))
+        is_known = edge_of[candidate] >= 0
+        edge, part = edge_of[candidate[is_known]], part[is_known]
+        order = np.lexsort((part, edge))
+        return edge[order], part[order]
+
     def of_streams(self, is_kept: BoolArray) -> Net:
         """Only the edges and cohorts of some streams; what it says of demands holds no longer."""
         cohorts = np.flatnonzero(is_kept[self.stream_of_cohort])

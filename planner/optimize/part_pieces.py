@@ -40,7 +40,7 @@ class Pieces:
 def merge_parts(problem: Problem, net: Net, uses: Uses) -> Pieces:
     """The pieces of a net's edges."""
     edges, count = len(net.candidate), len(problem.parts)
-    edge, part = needed_pairs(problem, net)
+    edge, part = net.part_pairs(problem)
     by_part = np.lexsort((edge, part))
     starts = np.searchsorted(part[by_part], np.arange(count + 1))
     of_part, group_edges = _group(edge[by_part], starts)
@@ -64,16 +64,6 @@ def merge_parts(problem: Problem, net: Net, uses: Uses) -> Pieces:
         most_uses=np.r_[_most_uses(net, group_edges), np.ones(edges, dtype=np.int64)],
         of_part=of_part,
     )
-
-
-def needed_pairs(problem: Problem, net: Net) -> tuple[IntArray, IntArray]:
-    """Every edge of the net with every part that it needs, once; by edge."""
-    parts, width = problem.parts, max(len(problem.parts), 1)
-    edge_of = np.full(len(problem.candidates), -1, dtype=np.int64)
-    edge_of[net.candidate] = np.arange(len(net.candidate))
-    is_known = edge_of[parts.candidate] >= 0
-    pairs = np.unique(edge_of[parts.candidate[is_known]] * width + parts.part[is_known])
-    return pairs // width, pairs % width
 
 
 def _group(edge: IntArray, starts: IntArray) -> tuple[IntArray, list[IntArray]]:

@@ -147,21 +147,13 @@ class PartPursuit:
     def _look(self) -> bool:
         """Keep the routes where they are the best that fit; whether they do."""
         self.found(self.search)
-        used = self.used_of_limits()
-        fits = bool((used <= self.uses.allowed).all())
-        opened, parts = self.search.open_edges(), self.search.fixed.part_users > 0
-        cost = self.search.client_money() + float(self.money[0][opened].sum() + self.money[1][parts].sum())
+        fits = bool((self.search.use_in(self.problem) <= self.uses.allowed).all())
+        cost = self.search.money_in(self.problem)
         if fits and cost < self.cost:
             self.cost = cost
             routes, lengths = self.search.routes.route.tolist(), self.search.routes.length.tolist()
             self.best_routes = [None if n < 0 else tuple(row[:n]) for row, n in zip(routes, lengths, strict=True)]
         return fits
-
-    def used_of_limits(self) -> FloatArray:
-        """Bytes stored and core-seconds of the search's routes."""
-        opened, parts = self.search.open_edges(), self.search.fixed.part_users > 0
-        used: FloatArray = self.uses.edges[:, opened].sum(axis=1) + self.uses.parts[:, parts].sum(axis=1)
-        return used
 
 
 def bound_with_parts(problem: Problem, net: Net, *, seed: int, is_time_up: Callable[[], bool]) -> PartBound:

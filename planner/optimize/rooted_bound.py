@@ -55,10 +55,9 @@ class Shares:
 
     def __init__(self, problem: Problem, net: Net) -> None:
         self.net = net
-        rows, limits = problem.candidates, problem.limits
+        limits = problem.limits
         self.own_money = problem.candidate_money[net.candidate]
-        cpu_s = np.where(rows.built, 0.0, rows.server_cpu_s)
-        self.use = np.stack([rows.stored_bytes[net.candidate], cpu_s[net.candidate]])
+        self.use = problem.candidate_use(net.candidate)
         self.most = np.array([limits.stored_bytes or 0.0, limits.server_cpu_s or 0.0])
         self.is_limited = np.array([limits.stored_bytes is not None, limits.server_cpu_s is not None])
         self.use[~self.is_limited] = 0.0

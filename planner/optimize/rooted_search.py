@@ -247,7 +247,8 @@ def dearest(search: TreeSearch, prices: LimitPrices) -> float:
 
 def _graph(problem: Problem, net: Net) -> tuple[Graph, IntArray]:
     """The kernels' graph, and each of its cohorts' index in the net."""
-    rows, edges, cohorts = problem.candidates, net.edges, net.cohorts
+    edges, cohorts = net.edges, net.cohorts
+    stored_bytes, server_cpu_s = problem.candidate_use(net.candidate)
     order = np.argsort(cohorts.base, kind="stable")
     graph = Graph(
         start=edges.start,
@@ -256,8 +257,8 @@ def _graph(problem: Problem, net: Net) -> tuple[Graph, IntArray]:
         reverse=_reverse(net),
         hop_money=edges.hop_money,
         fixed_money=problem.candidate_money[net.candidate],
-        stored_bytes=rows.stored_bytes[net.candidate],
-        server_cpu_s=np.where(rows.built, 0.0, rows.server_cpu_s)[net.candidate],
+        stored_bytes=stored_bytes,
+        server_cpu_s=server_cpu_s,
         at=np.searchsorted(cohorts.base[order], np.arange(len(edges.start))),
         base=cohorts.base[order],
         clients=cohorts.clients[order],

@@ -54,16 +54,27 @@ class Search:
         self._count_anew()
 
     def money(self) -> float:
-        """What the routes cost: fixed money of what they use, hops and full pulls."""
-        fixed = self.fixed_money[self.fixed.users > 0].sum() + self.part_money[self.fixed.part_users > 0].sum()
+        """What the routes cost at the money they were laid at."""
+        fixed = self.fixed_money[self.open_edges()].sum() + self.part_money[self.used_parts()].sum()
         return float(fixed) + self.client_money()
+
+    def money_in(self, problem: Problem) -> float:
+        """What the routes cost at the problem's own prices; the float sum."""
+        candidates, parts = self.net.candidate[self.open_edges()], self.used_parts()
+        return self.client_money() + float(problem.candidate_money[candidates].sum() + problem.part_money[parts].sum())
+
+    def use_in(self, problem: Problem) -> FloatArray:
+        """What the routes take of the limits, bytes stored and core-seconds; shape (2,), float sums."""
+        candidates, parts = self.net.candidate[self.open_edges()], self.used_parts()
+        use: FloatArray = problem.candidate_use(candidates).sum(axis=1) + problem.part_use(parts).sum(axis=1)
+        return use
 
     def client_money(self) -> float:
         """What all clients' hops and full pulls cost."""
         cohorts, length = self.net.cohorts, self.routes.length
         clients = np.repeat(cohorts.clients, np.maximum(length, 0))
         forced = self.net.forced_money
-        return forced + float(clients @ self.net.edges.hop_money[self._hops()] + cohorts.cap[length == FULL_PULL].sum())
+        return forced + float(clients @ self.net.edges.hop_money[self.hops()] + cohorts.cap[length == FULL_PULL].sum())
 
     def clear(self) -> None:
         """Take every cohort off its route."""
@@ -98,9 +109,9 @@ class Search:
         route, length = self.routes.route.copy(), self.routes.length.copy()
         self.clear()
         self.routes.route[:], self.routes.length[:] = route, length
-        self.kernels.take_all(self.fixed, self._hops())
+        self.kernels.take_all(self.fixed, self.hops())
 
-    def _hops(self) -> IntArray:
+    def hops(self) -> IntArray:
         """Edges of all routes, cohort by cohort."""
         is_hop = np.arange(self.routes.route.shape[1]) < self.routes.length[:, None]
         hops: IntArray = self.routes.route[is_hop]
@@ -169,6 +180,10 @@ class Search:
         """Edges that some route uses, ascending."""
         return np.flatnonzero(self.fixed.users)
 
+    def used_parts(self) -> IntArray:
+        """Parts that some route needs, ascending."""
+        return np.flatnonzero(self.fixed.part_users)
+
     def selection(self) -> Selection:
         """The routes of every demand, and the candidates that they use."""
         net = self.net
@@ -201,18 +216,13 @@ def _desk(cohorts: int, longest: int, states: int) -> Desk:
 
 def _parts_by_edge(problem: Problem, net: Net) -> tuple[IntArray, IntArray, IntArray, IntArray]:
     """Parts of each edge and edges of each part, as index lists with their starts."""
-    parts, edges = problem.parts, len(net.candidate)
-    edge_of = np.full(len(problem.candidates), -1, dtype=np.int64)
-    edge_of[net.candidate] = np.arange(edges)
-    is_known = edge_of[parts.candidate] >= 0
-    pairs = np.unique(edge_of[parts.candidate[is_known]] * max(len(parts), 1) + parts.part[is_known])
-    edge, part = pairs // max(len(parts), 1), pairs % max(len(parts), 1)
+    edge, part = net.part_pairs(problem)
     by_part = np.argsort(part, kind="stable")
     return (
         part,
-        np.searchsorted(edge, np.arange(edges + 1)),
+        np.searchsorted(edge, np.arange(len(net.candidate) + 1)),
         edge[by_part],
-        np.searchsorted(part[by_part], np.arange(len(parts) + 1)),
+        np.searchsorted(part[by_part], np.arange(len(problem.parts) + 1)),
     )
 
 

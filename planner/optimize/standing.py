@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from math import inf
 
-import numpy as np
-
 from planner.optimize.ascent import Ascent
 from planner.optimize.duals import Duals
 from planner.optimize.evaluate import Evaluation, Selection, evaluate
 from planner.optimize.limits import PricePair, Uses, allowance_money
 from planner.optimize.net import Net
 from planner.optimize.plan import relative_gap
-from planner.optimize.problem import FloatArray, IntArray, Problem
+from planner.optimize.problem import FloatArray, Problem
 from planner.optimize.routes import keep_within_bytes
 from planner.optimize.search import Search
 
@@ -30,7 +28,6 @@ class Standing:
     def __init__(self, problem: Problem, net: Net, asked_gap: float) -> None:
         self.problem, self.net, self.asked_gap = problem, net, asked_gap
         self.uses = Uses.of(problem, net)
-        self.money = problem.candidate_money, problem.part_money
         self.best: Evaluation | None = None
         self.waiting: tuple[float, Selection] | None = None
         self.bound = 0.0
@@ -84,30 +81,18 @@ class Standing:
 
     def look(self, search: Search) -> None:
         """Judge a search's routes where their sums say that they may be better."""
-        opened = search.net.candidate[search.open_edges()]
-        used_parts = np.flatnonzero(search.fixed.part_users)
-        money = search.client_money() + float(self.money[0][opened].sum() + self.money[1][used_parts].sum())
-        if self.best is not None and money >= self.cost():
+        money = search.money_in(self.problem)
+        # Float sums may err by their last digits; `evaluate` has the last word.
+        may_fit = bool((search.use_in(self.problem) <= self.uses.allowed * (1 + 1e-12)).all())
+        if self.best is not None and (money >= self.cost() or not may_fit):
             return
-        if self.best is not None and not self._may_fit(opened, used_parts):
-            return
-        selection = search.selection()
-        if len(self.net.cohorts.base) > _MOST_JUDGED_COHORTS and self._may_fit(opened, used_parts):
-            self.waiting = (money, selection)
+        if len(self.net.cohorts.base) > _MOST_JUDGED_COHORTS and may_fit:
+            self.waiting = (money, search.selection())
         else:
-            self.keep_better(evaluate(self.problem, keep_within_bytes(self.problem, selection)))
-
-    def _may_fit(self, opened: IntArray, used_parts: IntArray) -> bool:
-        rows, parts = self.problem.candidates, self.problem.parts
-        stored = float(rows.stored_bytes[opened].sum() + parts.stored_bytes[used_parts].sum())
-        cpu = float(
-            rows.server_cpu_s[opened][~rows.built[opened]].sum()
-            + parts.server_cpu_s[used_parts][~parts.built[used_parts]].sum()
-        )
-        return bool((np.array([stored, cpu]) <= self.uses.allowed * (1 + 1e-12)).all())
+            self.keep_better(evaluate(self.problem, keep_within_bytes(self.problem, search.selection())))
 
     def settle(self) -> Evaluation:
-        """The best plan, judged; where none was found, the one that breaks least is not looked for: full pulls."""
+        """The best plan, judged; full pulls for everybody where none was looked at."""
         if self.waiting is not None:
             found = evaluate(self.problem, keep_within_bytes(self.problem, self.waiting[1]))
             self.waiting = None
