@@ -31,7 +31,7 @@ def reduce_by_bound(
     problem: Problem, ascent: Ascent, slack: float, most_columns: int, is_time_up: Callable[[], bool]
 ) -> Core | None:
     """The core for a slack, or for as much of it as leaves at most `most_columns` flow columns; None: time is up."""
-    net, weight = ascent.net, np.minimum(np.maximum(ascent.net.cohorts.max_hops, 1), LONGEST_LAYERED_HOPS)
+    net, weight = ascent.net, flow_columns_per_edge(ascent.net)
     run = kernels(ascent_kernels, int(ascent.work.sum()))
     excess = np.full(len(net.candidate), np.inf)
     found: list[tuple[IntArray, FloatArray]] = []
@@ -46,18 +46,36 @@ def reduce_by_bound(
         found.append((first + near, excess[first:last][near]))
         columns += len(near) * int(weight[k])
         if columns > 4 * most_columns:
-            slack = slack_for(found, weight, most_columns)
+            slack = _slack_for(found, weight, most_columns)
             found = [(edges[more <= slack], more[more <= slack]) for edges, more in found]
-            columns = sum(len(edges) * int(times) for (edges, _), times in zip(found, weight.tolist(), strict=False))
-    if columns > most_columns:
-        slack = slack_for(found, weight, most_columns)
-    rows_of = demands_of(net)
+            columns = _count(found, weight)
+    return core_of(problem, net, found, slack, most_columns)
+
+
+def flow_columns_per_edge(net: Net) -> IntArray:
+    """About how many flow columns each edge of a cohort becomes; shape (cohorts,)."""
+    return np.minimum(np.maximum(net.cohorts.max_hops, 1), LONGEST_LAYERED_HOPS)
+
+
+def core_of(
+    problem: Problem, net: Net, found: list[tuple[IntArray, FloatArray]], slack: float, most_columns: int
+) -> Core:
+    """The core of each cohort's edges with their excess, for as much of the slack as leaves so many columns."""
+    weight = flow_columns_per_edge(net)
+    if _count(found, weight) > most_columns:
+        slack = _slack_for(found, weight, most_columns)
+    rows_of = _demands_of(net)
     chosen = [edges[more <= slack] for edges, more in found]
-    cohorts = tuple(cohort_over(problem, net, k, rows_of[k], edges) for k, edges in enumerate(chosen))
+    cohorts = tuple(_cohort_over(problem, net, k, rows_of[k], edges) for k, edges in enumerate(chosen))
     return Core(cohorts=cohorts, slack=slack)
 
 
-def slack_for(found: list[tuple[IntArray, FloatArray]], weight: IntArray, most_columns: int) -> float:
+def _count(found: list[tuple[IntArray, FloatArray]], weight: IntArray) -> int:
+    """Flow columns of the cohorts found so far."""
+    return sum(len(edges) * int(times) for (edges, _), times in zip(found, weight.tolist(), strict=False))
+
+
+def _slack_for(found: list[tuple[IntArray, FloatArray]], weight: IntArray, most_columns: int) -> float:
     """The most slack that leaves at most so many columns."""
     more = np.concatenate([excess for _, excess in found])
     weights = np.repeat(weight[: len(found)], [len(edges) for edges, _ in found])
@@ -66,7 +84,7 @@ def slack_for(found: list[tuple[IntArray, FloatArray]], weight: IntArray, most_c
     return float(more[order[max(kept - 1, 0)]])
 
 
-def demands_of(net: Net) -> list[tuple[int, ...]]:
+def _demands_of(net: Net) -> list[tuple[int, ...]]:
     """Each cohort's demands, ascending."""
     rows: list[list[int]] = [[] for _ in net.cohorts.base]
     for demand, cohort in enumerate(net.cohort_of.tolist()):
@@ -75,7 +93,7 @@ def demands_of(net: Net) -> list[tuple[int, ...]]:
     return [tuple(row) for row in rows]
 
 
-def cohort_over(problem: Problem, net: Net, k: int, demands: tuple[int, ...], chosen: IntArray) -> Cohort:
+def _cohort_over(problem: Problem, net: Net, k: int, demands: tuple[int, ...], chosen: IntArray) -> Cohort:
     """A cohort in the problem's own terms, over the chosen edges that some way within its hop limit takes."""
     rows, first = problem.candidates, demands[0]
     base, target = int(problem.demands.base[first]), int(problem.demands.target[first])

@@ -15,9 +15,8 @@ from math import inf
 
 import numpy as np
 
-from planner.optimize.core import Core, cohort_over, demands_of, slack_for
+from planner.optimize.core import Core, core_of
 from planner.optimize.formulation import (
-    LONGEST_LAYERED_HOPS,
     CohortColumns,
     Kept,
     Milp,
@@ -145,7 +144,6 @@ def reduce_by_shares(
     Or those of as much of the slack as leaves at most `most_columns` flow columns; None: time is up.
     """
     net = ascent.net
-    weight = np.minimum(np.maximum(net.cohorts.max_hops, 1), LONGEST_LAYERED_HOPS)
     found = []
     for k in range(len(net.cohorts.base)):
         if is_time_up():
@@ -153,10 +151,4 @@ def reduce_by_shares(
         excess = ascent.excess(k)
         near = np.flatnonzero(excess <= slack)
         found.append((near, excess[near]))
-    if sum(len(near) * int(times) for (near, _), times in zip(found, weight.tolist(), strict=True)) > most_columns:
-        slack = slack_for(found, weight, most_columns)
-    rows_of = demands_of(net)
-    chosen = [near[more <= slack] for near, more in found]
-    return Core(
-        cohorts=tuple(cohort_over(problem, net, k, rows_of[k], edges) for k, edges in enumerate(chosen)), slack=slack
-    )
+    return core_of(problem, net, found, slack, most_columns)
