@@ -34,6 +34,11 @@ _STARTS: tuple[tuple[float, tuple[float, ...]], ...] = (
 """Ways to begin, as (lean, shares per round): next to the target, next to the base, both, and gently."""
 
 
+def never() -> bool:
+    """Time is not up: for what is done whatever the clock says."""
+    return False
+
+
 def work_of(net: Net) -> IntArray:
     """About how many inner steps one round costs per cohort; shape (cohorts,)."""
     cohorts, start = net.cohorts, net.edges.start

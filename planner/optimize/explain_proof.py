@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.optimize.ascent import Ascent, potential_offsets, work_of
+from planner.optimize.ascent import Ascent, never, potential_offsets, work_of
 from planner.optimize.duals import Duals
 from planner.optimize.exact import SHADOW_UNITS
 from planner.optimize.limits import Uses, allowance_money, price_use
@@ -59,15 +59,11 @@ def find_duals(problem: Problem, plan: Plan, rounds: int = 8) -> Duals | None:
     if work_of(net).sum() > _MOST_WORK:
         return None
     ascent = Ascent(net, price_use(problem, (per_byte, per_s)).money_with_parts[net.candidate])
-    for _ in ascent.start(_never):
+    for _ in ascent.start(never):
         pass
     for _ in range(rounds):
-        ascent.climb(_never)
+        ascent.climb(never)
     return Duals(net=net, potentials=ascent.potentials, money_per_stored_byte=per_byte, money_per_cpu_s=per_s)
-
-
-def _never() -> bool:
-    return False
 
 
 def _bound(problem: Problem, duals: Duals) -> float:

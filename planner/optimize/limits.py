@@ -14,7 +14,7 @@ from math import inf
 
 import numpy as np
 
-from planner.optimize.ascent import Ascent, nearest_first
+from planner.optimize.ascent import Ascent, nearest_first, never
 from planner.optimize.net import Net
 from planner.optimize.problem import FloatArray, IntArray, Problem
 from planner.optimize.search import Search
@@ -173,7 +173,7 @@ def price_use(problem: Problem, prices: PricePair) -> Problem:
     )
 
 
-class LimitPrices:
+class PriceSearch:
     """The search for prices: every evaluation improves the bound or the model, and leaves a plan."""
 
     def __init__(
@@ -249,14 +249,14 @@ class LimitPrices:
         is_kept = np.zeros(self.streams, dtype=bool)
         is_kept[np.random.default_rng(self.seed).permutation(self.streams)[:_SAMPLED_STREAMS]] = True
         rows = is_kept[self.net.stream_of_cohort]
-        part = LimitPrices(
+        part = PriceSearch(
             self.problem, self.net.of_streams(is_kept), seed=self.seed, is_time_up=self.is_time_up, found=_ignore
         )
         part.streams = self.streams
         part.allowed = self.allowed * use[:, is_kept].sum(axis=1) / np.maximum(use.sum(axis=1), 1e-300)
         routes, number = self.search.routes, np.cumsum(is_kept[self.net.stream_of_edge]) - 1
         part.begin(Routes(number[routes.route[rows]], routes.length[rows]), -inf)
-        part.run(rounds, most_evaluations, _never)
+        part.run(rounds, most_evaluations, never)
         self.prices = part.prices
 
     def _first_prices(self) -> PricePair:
@@ -288,10 +288,6 @@ class LimitPrices:
             kept.route[row, within] = column.hops[np.repeat(starts[rows], lengths) + within]
         self.search.reprice(*self.money)
         self.found(self.search)
-
-
-def _never() -> bool:
-    return False
 
 
 def _ignore(search: Search) -> None:

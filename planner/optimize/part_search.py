@@ -12,7 +12,7 @@ from math import inf
 
 import numpy as np
 
-from planner.optimize.ascent import nearest_first
+from planner.optimize.ascent import nearest_first, never
 from planner.optimize.limits import Uses
 from planner.optimize.net import Net
 from planner.optimize.part_bound import PartAscent, PartBound
@@ -71,7 +71,7 @@ class PartPursuit:
 
     def steps(self) -> Iterator[str]:
         """One move after the other, without end: "laid" first, then "cycle"."""
-        self.search.lay(nearest_first(self.net), _never)
+        self.search.lay(nearest_first(self.net), never)
         self._improve(self.money)
         yield "laid"
         cycle = 0
@@ -163,8 +163,3 @@ def bound_with_parts(problem: Problem, net: Net, *, seed: int, is_time_up: Calla
         if is_time_up() or pursuit.ascent.is_stalled:
             break
     return pursuit.ascent.proof()
-
-
-def _never() -> bool:
-    """The first routes are laid whatever the clock says: without them there is no plan."""
-    return False

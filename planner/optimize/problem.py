@@ -135,22 +135,6 @@ class Problem:
         """The same problem with some fields changed, for what-if questions."""
         return dataclasses.replace(self, **changes)
 
-    def price_limits(self, money_per_limit: float) -> tuple[Problem, float]:
-        """The problem with the use of its limited quantities priced on top: a whole limit costs `money_per_limit`.
-
-        And what the use of all that is allowed would cost. A limit of (nearly) nothing counts as one byte or
-        one millisecond, so that prices stay finite.
-        """
-        stored_bytes, server_cpu_s = self.limits.stored_bytes, self.limits.server_cpu_s
-        per_byte = money_per_limit / max(stored_bytes, 1.0) if stored_bytes is not None else 0.0
-        per_s = money_per_limit / max(server_cpu_s, 1e-3) if server_cpu_s is not None else 0.0
-        prices = dataclasses.replace(
-            self.prices,
-            storage_per_gb=self.prices.storage_per_gb + per_byte * GB,
-            server_cpu_per_hour=self.prices.server_cpu_per_hour + per_s * S_PER_HOUR,
-        )
-        return self.replace(prices=prices), per_byte * (stored_bytes or 0.0) + per_s * (server_cpu_s or 0.0)
-
     def candidate_use(self, candidates: IntArray) -> FloatArray:
         """What some candidates take of the limits: bytes stored, core-seconds to build; shape (2, some)."""
         return _use(self.candidates, candidates)

@@ -7,11 +7,12 @@ between both says when to stop and what is left for the exact solver.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from math import inf
 
 import numpy as np
 
-from planner.optimize.ascent import Ascent, nearest_first
+from planner.optimize.ascent import Ascent, nearest_first, never
 from planner.optimize.net import Net
 from planner.optimize.problem import BoolArray, FloatArray, Problem
 from planner.optimize.search import Search
@@ -28,35 +29,36 @@ _CLIMBS_PER_START = 2
 class Pursuit:
     """An ascent and a search over one net at the same money; `found` is called after every search.
 
-    `steps` yields after every move, so that the caller can look at the gap and the clock. `shared_money` is what the
-    ascent splits, where that is more than `fixed_money`: with each part's money split between its edges.
+    `steps` yields after every move, so that the caller can look at the gap and the clock. The ascent splits each part's
+    money between the candidates that need it.
     """
 
     def __init__(
         self,
         problem: Problem,
         net: Net,
-        fixed_money: FloatArray,
-        part_money: FloatArray,
         *,
-        shared_money: FloatArray | None = None,
         seed: int,
         is_time_up: Callable[[], bool],
         found: Callable[[Search], None],
     ) -> None:
         self.problem, self.net = problem, net
-        self.fixed_money, self.part_money = fixed_money, part_money
+        self.fixed_money, self.part_money = problem.candidate_money[net.candidate], problem.part_money
         self.is_time_up, self.found = is_time_up, found
         self.random = np.random.default_rng(seed)
-        self.search = Search(problem, net, fixed_money, part_money)
-        self.ascent = Ascent(net, fixed_money if shared_money is None else shared_money, seed=seed)
+        self.ascent = Ascent(net, problem.money_with_parts[net.candidate], seed=seed)
         self.least_money = inf
         self.used = np.zeros(len(net.candidate), dtype=bool)
+
+    @cached_property
+    def search(self) -> Search:
+        """The search over all edges; made when it is asked for, as it takes room for every cohort's route."""
+        return Search(self.problem, self.net, self.fixed_money, self.part_money)
 
     def steps(self) -> Iterator[str]:
         """One move after the other, without end: "laid", "started" several times, then "climbed", "cycle"."""
         everything = np.ones(len(self.net.candidate), dtype=bool)
-        self.search.lay(nearest_first(self.net), _never)
+        self.search.lay(nearest_first(self.net), never)
         self._note(self.search, everything)
         yield "laid"
         starts = self.ascent.start(self.is_time_up)
@@ -121,8 +123,3 @@ class Pursuit:
             self.least_money = money
             self.used[:] = False
             self.used[np.flatnonzero(is_core)[search.open_edges()]] = True
-
-
-def _never() -> bool:
-    """The first routes are laid whatever the clock says: without them there is no plan."""
-    return False

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from planner.optimize import rooted_share_kernels
-from planner.optimize.ascent import Ascent, nearest_first
+from planner.optimize.ascent import Ascent, nearest_first, never
 from planner.optimize.compiled import kernels
 from planner.optimize.net import Net
 from planner.optimize.problem import FloatArray, IntArray, Problem
@@ -219,13 +219,9 @@ def _polish(shares: Shares, ascent: Ascent, kept: FloatArray, prices: FloatArray
     ascent.value = float(net.forced_money + ascent.values().sum())
     for _ in range(_LAST_CLIMBS):
         # These few rounds are short beside the steps; nothing is lost where the time is up between them.
-        ascent.climb(_never)
+        ascent.climb(never)
     proven = _proven(shares, ascent.potentials, ascent.value, prices)
     return proven if proven.bound > best.bound else best
-
-
-def _never() -> bool:
-    return False
 
 
 def _chunks(net: Net) -> list[IntArray]:

@@ -6,7 +6,6 @@ limits bind, they are priced (`limits`); what the gap does not exclude goes to H
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -14,16 +13,16 @@ from math import inf
 import numpy as np
 
 from planner.errors import InfeasibleError, InputError
-from planner.optimize.ascent import nearest_first, work_of
+from planner.optimize.ascent import nearest_first, never, work_of
 from planner.optimize.core import reduce_by_bound
 from planner.optimize.evaluate import Selection, evaluate
 from planner.optimize.exact import EXACT_GAP, SHADOW_UNITS, least_needed, solve_exactly
 from planner.optimize.formulation import count_columns
-from planner.optimize.limits import LimitPrices, PricePair, allowance_money, price_use
+from planner.optimize.limits import PricePair, PriceSearch, allowance_money, price_use
 from planner.optimize.net import ONLY_FULL_PULL, lay_out
 from planner.optimize.part_bound import LARGEST_SHARES
 from planner.optimize.part_branch import close_in
-from planner.optimize.plan import OPTIMAL_GAP, Plan, Status
+from planner.optimize.plan import OPTIMAL_GAP, Plan, Status, relative_gap
 from planner.optimize.problem import Problem
 from planner.optimize.pursuit import Pursuit
 from planner.optimize.reduce import Cohort, reduce_cohorts
@@ -138,17 +137,16 @@ class _Run:
         if not best.is_feasible:
             raise self._limit_error()
         bound = min(known.bound, best.cost.total)
-        plan = Plan(
+        return Plan(
             evaluation=best,
             lower_bound=bound,
-            status=Status.OPTIMAL,
+            status=self._status(relative_gap(best.cost.total, bound)),
             method=", ".join(dict.fromkeys(self.methods)),
             shadow_prices=self.shadow_prices,
             seed=self.options.seed,
             wall_s=self.options.clock() - self.started_s,
             duals=known.duals,
         )
-        return dataclasses.replace(plan, status=self._status(plan.gap))
 
     def _status(self, gap: float) -> Status:
         if gap <= OPTIMAL_GAP:
@@ -158,13 +156,9 @@ class _Run:
     def _pursue(self, prices: PricePair = (0.0, 0.0)) -> None:
         """Search and dual ascent at prices of the limits, until the gap is closed or all that it leaves was solved."""
         known = self.known
-        priced = price_use(self.problem, prices)
         pursuit = Pursuit(
-            self.problem,
+            price_use(self.problem, prices),
             self.net,
-            priced.candidate_money[self.net.candidate],
-            priced.part_money,
-            shared_money=priced.money_with_parts[self.net.candidate],
             seed=self.options.seed,
             is_time_up=self.is_time_up,
             found=known.look,
@@ -199,12 +193,12 @@ class _Run:
         return len(parts.candidate) > _MOST_PLAIN_PAIRS and 0 < cohorts * pieces <= LARGEST_SHARES
 
     def _share_parts(self) -> None:
-        """Split parts between cohorts, branch on what limits leave open; a small core goes to HiGHS first."""
+        """Split parts between cohorts, and branch on what limits leave open."""
         known = self.known
         first = Search(
             self.problem, self.net, self.problem.candidate_money[self.net.candidate], self.problem.part_money
         )
-        first.lay(nearest_first(self.net), lambda: False)
+        first.lay(nearest_first(self.net), never)
         known.look(first)
         self._check_served(first.routes)
         self.methods.append("shares of parts, branching")
@@ -277,18 +271,16 @@ class _Run:
 
     def _price_limits(self) -> None:
         """Share what is allowed by prices; a small problem goes to HiGHS whole, whose relaxation has them."""
-        if self.is_time_up():
-            return
-        prices = LimitPrices(
-            self.problem, self.net, seed=self.options.seed, is_time_up=self.is_time_up, found=self.known.look
-        )
-        if prices.search.work.sum() <= _SMALL_WORK:
+        if work_of(self.net).sum() <= _SMALL_WORK:
             self._solve(reduce_cohorts(self.problem))
             return
         if is_rooted(self.problem, self.net) and not self.net.edges.is_acyclic:
             self._search_trees()
             return
         self.methods.append("prices of the limits")
+        prices = PriceSearch(
+            self.problem, self.net, seed=self.options.seed, is_time_up=self.is_time_up, found=self.known.look
+        )
         if self.first_routes is not None:
             prices.begin(self.first_routes, self.known.bound)
         prices.run(_ROUNDS_PER_PRICE, _MOST_PRICES, self.known.is_proven)

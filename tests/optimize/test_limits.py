@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.instances import many_streams
 from planner.optimize.evaluate import evaluate
-from planner.optimize.limits import LimitPrices, best_prices, choose_columns
+from planner.optimize.limits import PriceSearch, best_prices, choose_columns
 from planner.optimize.net import lay_out
 from planner.optimize.problem import Limits, Problem
 from planner.optimize.search import Search
@@ -18,11 +18,11 @@ from tests.optimize.test_search import without_side_rules
 from tests.optimize.tiny import exhaustive, random_problem
 
 
-def priced(problem: Problem, evaluations: int = 5) -> tuple[LimitPrices, Standing]:
+def priced(problem: Problem, evaluations: int = 5) -> tuple[PriceSearch, Standing]:
     """The search for prices after some evaluations, and what it found."""
     net = lay_out(problem)
     known = Standing(problem, net, asked_gap=1e-6)
-    prices = LimitPrices(problem, net, seed=0, is_time_up=never, found=known.look)
+    prices = PriceSearch(problem, net, seed=0, is_time_up=never, found=known.look)
     first = Search(problem, net, *prices.money)
     first.lay(np.arange(len(net.cohorts.base)), never)
     prices.begin(first.routes, 0.0)

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from planner.optimize.limits import allowance_money, price_use
 from planner.optimize.problem import Limits, Prices
 from tests.optimize.tiny import random_problem, two_step
 
@@ -84,10 +85,11 @@ def test_replace_changes_only_what_it_names_and_forgets_derived_money() -> None:
 def test_priced_limits_cost_so_much_when_they_are_used_up() -> None:
     """40 money for a whole limit: 10 B of 20 B cost 20 more; what has no limit stays free; all of it costs 40."""
     problem = two_step(limits={"stored_bytes": 20})
-    priced, allowance_money = problem.price_limits(40.0)
-    assert allowance_money == 40.0
+    prices, allowed = (40.0 / 20, 0.0), np.array([20.0, np.inf])
+    priced = price_use(problem, prices)
+    assert allowance_money(prices, allowed) == 40.0
     assert (priced.candidate_money - problem.candidate_money).tolist() == pytest.approx([20.0, 8.0, 8.0])
-    assert (problem.price_limits(0.0)[1], two_step().price_limits(40.0)[1]) == (0.0, 0.0)
+    assert (allowance_money((0.0, 0.0), allowed), allowance_money((0.0, 0.0), np.full(2, np.inf))) == (0.0, 0.0)
 
 
 def test_arrays_are_read_only() -> None:
