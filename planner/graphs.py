@@ -19,17 +19,32 @@ from planner.optimize.problem import Problem
 MAX_GRAPH_BYTES = 4_000_000_000
 
 
+def read_document(path: str | Path) -> bytes:
+    """The bytes of a graph, plan or certificate file.
+
+    Raises:
+        InputError: the file cannot be read, or is too large.
+    """
+    try:
+        return read_bounded(Path(path), MAX_GRAPH_BYTES)
+    except OSError as error:
+        raise InputError("cannot be read", path=str(path), reason=error.strerror) from error
+
+
+def _write(path: str | Path, data: bytes) -> None:
+    try:
+        write_atomically(Path(path), data)
+    except OSError as error:
+        raise InputError("cannot be written", path=str(path), reason=error.strerror) from error
+
+
 def read_graph(path: str | Path) -> Problem:
     """The problem in a `deltaplan-graph/1` file.
 
     Raises:
         InputError: the file cannot be read, or breaks the format; every fault is named with its data path.
     """
-    try:
-        data = read_bounded(Path(path), MAX_GRAPH_BYTES)
-    except OSError as error:
-        raise InputError("cannot be read", path=str(path), reason=error.strerror) from error
-    return parse_graph(data)
+    return parse_graph(read_document(path))
 
 
 def write_plan(plan: Plan, problem: Problem, path: str | Path) -> None:
@@ -39,10 +54,7 @@ def write_plan(plan: Plan, problem: Problem, path: str | Path) -> None:
         InputError: the file cannot be written.
         SpaceError: the disk is full.
     """
-    try:
-        write_atomically(Path(path), encode_plan(plan, problem))
-    except OSError as error:
-        raise InputError("cannot be written", path=str(path), reason=error.strerror) from error
+    _write(path, encode_plan(plan, problem))
 
 
 def read_certificate(path: str | Path, problem: Problem) -> Certificate:
@@ -51,11 +63,7 @@ def read_certificate(path: str | Path, problem: Problem) -> Certificate:
     Raises:
         InputError: the file cannot be read, breaks the format, or belongs to another graph.
     """
-    try:
-        data = read_bounded(Path(path), MAX_GRAPH_BYTES)
-    except OSError as error:
-        raise InputError("cannot be read", path=str(path), reason=error.strerror) from error
-    return parse_certificate(data, problem)
+    return parse_certificate(read_document(path), problem)
 
 
 def write_certificate(certificate: Certificate, problem: Problem, path: str | Path) -> None:
@@ -65,10 +73,7 @@ def write_certificate(certificate: Certificate, problem: Problem, path: str | Pa
         InputError: the file cannot be written.
         SpaceError: the disk is full.
     """
-    try:
-        write_atomically(Path(path), (json.dumps(certificate_to_dict(certificate, problem)) + "\n").encode())
-    except OSError as error:
-        raise InputError("cannot be written", path=str(path), reason=error.strerror) from error
+    _write(path, (json.dumps(certificate_to_dict(certificate, problem)) + "\n").encode())
 
 
 def solve(

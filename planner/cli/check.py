@@ -15,7 +15,6 @@ from rich.text import Text
 from planner import graphs
 from planner.cli.context import JsonOption, TerminalReporter, run_verb
 from planner.errors import InputError, raise_collected
-from planner.history.files import read_bounded
 from planner.optimize.certificate import verify_certificate
 from planner.optimize.interchange import parse_plan, plan_to_dict
 from planner.optimize.plan import Plan, relative_gap
@@ -59,10 +58,7 @@ def _judge(problem: Problem, path: Path) -> Plan:
     Raises:
         InputError: it cannot be read, is not feasible, or claims what is not so.
     """
-    try:
-        data = read_bounded(path, graphs.MAX_GRAPH_BYTES)
-    except OSError as error:
-        raise InputError("cannot be read", path=str(path), reason=error.strerror) from error
+    data = graphs.read_document(path)
     plan = parse_plan(data, problem)
     claimed, found = msgspec.json.decode(data), plan_to_dict(plan, problem)
     claims = [(key, claimed[key], found[key]) for key in ("stored_bytes", "server_cpu_s", "egress_bytes")]

@@ -19,6 +19,11 @@ WorkOption = Annotated[
     Path | None, typer.Option("--work", help="Work folder. Default: .deltaplan/NAME beside the scenario.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+GapOption = Annotated[float, typer.Option("--gap", min=0.0, help="Stop at this relative gap; 0: optimal.")]
+TimeLimitOption = Annotated[
+    float | None, typer.Option("--time-limit", min=0.0, help="Stop after so many seconds with the best plan.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="For ties and search order.")]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Jobs at a time. Default: one per core.")]
 
 _FILE_COLUMNS = 120

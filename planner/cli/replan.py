@@ -12,9 +12,8 @@ import typer
 from rich.console import RenderableType
 
 from planner import graphs
-from planner.cli.context import JsonOption, TerminalReporter, run_verb
+from planner.cli.context import GapOption, JsonOption, SeedOption, TerminalReporter, TimeLimitOption, run_verb
 from planner.errors import InputError
-from planner.history.files import read_bounded
 from planner.optimize.interchange import parse_plan, plan_to_dict
 from planner.optimize.plan import Plan
 from planner.optimize.problem import Problem
@@ -28,11 +27,9 @@ def replan(
     previous: Annotated[Path, typer.Option("--previous", help="Yesterday's deltaplan-plan/1 file.")],
     previous_graph: Annotated[Path, typer.Option("--previous-graph", help="The graph that yesterday's plan is for.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the new deltaplan-plan/1 file goes.")],
-    gap: Annotated[float, typer.Option("--gap", min=0.0, help="Stop at this relative gap; 0: optimal.")] = 0.0,
-    time_limit_s: Annotated[
-        float | None, typer.Option("--time-limit", min=0.0, help="Stop after so many seconds with the best plan.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="For ties and search order.")] = 0,
+    gap: GapOption = 0.0,
+    time_limit_s: TimeLimitOption = None,
+    seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Plan a changed graph again, from yesterday's plan, and say what changed and why."""
@@ -45,7 +42,7 @@ def replan(
         options = Options(gap=gap, time_limit_s=limit_s, seed=seed, clock=time.monotonic)
         again = plan_again(before, plan, problem, options)
         graphs.write_plan(again.plan, problem, output)
-        document = {"plan": plan_to_dict(again.plan, problem), "change": asdict(again.change)}
+        document = {"plan": plan_to_dict(again.plan, problem), "change": asdict(again.change)} if as_json else None
         return document, change_view(again.change, again.plan)
 
     run_verb(action, as_json=as_json)
@@ -57,10 +54,7 @@ def _read_plan(path: Path, graph: Path, problem: Problem) -> Plan:
     Raises:
         InputError: it cannot be read, is for another graph, or is not feasible on its own.
     """
-    try:
-        data = read_bounded(path, graphs.MAX_GRAPH_BYTES)
-    except OSError as error:
-        raise InputError("cannot be read", path=str(path), reason=error.strerror) from error
+    data = graphs.read_document(path)
     try:
         return parse_plan(data, problem)
     except InputError as error:

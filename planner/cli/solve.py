@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from planner import graphs
-from planner.cli.context import JsonOption, TerminalReporter, run_verb
+from planner.cli.context import GapOption, JsonOption, SeedOption, TerminalReporter, TimeLimitOption, run_verb
 from planner.optimize.certificate_duals import certify
 from planner.optimize.interchange import plan_to_dict
 from planner.optimize.plan import Plan
@@ -20,11 +20,9 @@ from planner.units import format_bytes, format_duration
 def solve(
     graph: Annotated[Path, typer.Argument(help="A deltaplan-graph/1 file.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the deltaplan-plan/1 file goes.")],
-    gap: Annotated[float, typer.Option("--gap", min=0.0, help="Stop at this relative gap; 0: optimal.")] = 0.0,
-    time_limit_s: Annotated[
-        float | None, typer.Option("--time-limit", min=0.0, help="Stop after so many seconds with the best plan.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="For ties and search order.")] = 0,
+    gap: GapOption = 0.0,
+    time_limit_s: TimeLimitOption = None,
+    seed: SeedOption = 0,
     certificate: Annotated[
         Path | None, typer.Option("--certificate", help="Where a proof that can be checked without a solver goes.")
     ] = None,
@@ -41,7 +39,7 @@ def solve(
             graphs.write_certificate(written, problem, certificate)
             line += f"; the certificate proves {written.bound:.6g}"
         graphs.write_plan(plan, problem, output)
-        return plan_to_dict(plan, problem), Text(line)
+        return plan_to_dict(plan, problem) if as_json else None, Text(line)
 
     run_verb(action, as_json=as_json)
 
