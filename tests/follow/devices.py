@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Protocol
@@ -118,3 +119,20 @@ def script() -> str:
     """The script's path, as an installed package gives it."""
     with as_file(files("planner.follow") / "follow.sh") as path:
         return str(path)
+
+
+def endless_index(sent_bytes: list[int]) -> Callable[[BaseHTTPRequestHandler], bool]:
+    """Answers every request for a route index with bytes without end, and notes how many went out."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> bool:
+        if "deltaplan" not in handler.path:
+            return False
+        handler.send_response(200)
+        handler.end_headers()
+        try:
+            while True:
+                sent_bytes.append(handler.wfile.write(b"x" * 65536))
+        finally:
+            handler.close_connection = True
+
+    return answer

@@ -15,7 +15,7 @@ import pytest
 from planner.publish.publisher import publish
 from planner.publish.routes import index_path
 from tests.build.worlds import ostree
-from tests.follow.devices import Device, run_script, script, update_by_python, update_by_shell
+from tests.follow.devices import Device, endless_index, run_script, script, update_by_python, update_by_shell
 from tests.follow.fakes import serve_folder
 from tests.publish.worlds import CHAIN, Server, make_ostree_server
 
@@ -135,17 +135,8 @@ def _programs(tmp_path: Path, *names: str | None) -> str:
 @pytest.mark.skipif(shutil.which("wget") is None, reason="needs the program wget")
 def test_an_endless_index_is_left_at_its_bound_by_wget_too(server: Server, tmp_path: Path) -> None:
     """The bound is the script's, not the downloader's."""
-    sent_bytes = []
-
-    def answer(handler: BaseHTTPRequestHandler) -> bool:
-        if "deltaplan" not in handler.path:
-            return False
-        handler.send_response(200)
-        handler.end_headers()
-        while True:
-            sent_bytes.append(handler.wfile.write(b"x" * 65536))
-
-    with serve_folder(server.path, answer) as served:
+    sent_bytes: list[int] = []
+    with serve_folder(server.path, endless_index(sent_bytes)) as served:
         device = Device.make(tmp_path / "device", served.url, server, 2)
         variables = {"PATH": _programs(tmp_path, *TOOLS, "wget")}
         done = run_script(str(device.path), "origin", "main", variables=variables)

@@ -15,7 +15,7 @@ import pytest
 
 from planner.publish.publisher import publish
 from tests.build.worlds import first_release, ostree
-from tests.follow.devices import Device, Updater, script, update_by_python, update_by_shell
+from tests.follow.devices import Device, Updater, endless_index, script, update_by_python, update_by_shell
 from tests.follow.fakes import serve_folder
 from tests.publish.worlds import CHAIN, Ends, Server, make_ostree_server
 
@@ -254,20 +254,8 @@ def test_a_hop_that_was_retired_means_a_full_pull(server: Server, tmp_path: Path
 
 def test_an_endless_index_is_left_at_its_bound(template: Server, tmp_path: Path, update: Updater) -> None:
     """No hostile server fills a device's disk or memory, and the device is updated all the same."""
-    sent_bytes = []
-
-    def answer(handler: BaseHTTPRequestHandler) -> bool:
-        if "deltaplan" not in handler.path:
-            return False
-        handler.send_response(200)
-        handler.end_headers()
-        try:
-            while True:
-                sent_bytes.append(handler.wfile.write(b"x" * 65536))
-        finally:
-            handler.close_connection = True
-
-    with serve_folder(template.path, answer) as served:
+    sent_bytes: list[int] = []
+    with serve_folder(template.path, endless_index(sent_bytes)) as served:
         device = Device.make(tmp_path / "device", served.url, template, 3)
         done = update(device)
     assert (done.status, done.is_fallback) == (0, True), done.text
