@@ -97,18 +97,12 @@ def bound_rooted(
     *,
     seed: int,
     is_time_up: Callable[[], bool],
-    prices: tuple[float, float] | None = None,
 ) -> RootedBound:
-    """The best bound that the time allows; `upper_money` is what a known plan costs (it scales steps only).
-
-    `prices` of a stored byte and a core-second are where to begin; without them short searches find some.
-    """
-    if prices is None:
-        prices = find_limit_prices(problem, net, seed=seed, is_time_up=is_time_up)
-    shares = Shares(problem, net)
+    """The best bound that the time allows; `upper_money` is what a known plan costs (it scales steps only)."""
+    shares, prices = Shares(problem, net), np.array(find_limit_prices(problem, net, seed=seed, is_time_up=is_time_up))
     has_room = len(net.edges.head) * len(net.cohorts.base) <= MOST_SHARES
-    ascent = Ascent(net, shares.fixed_money(np.array(prices)), seed=seed)
-    limit_prices = settle_prices(shares, ascent, np.array(prices), is_time_up)
+    ascent = Ascent(net, shares.fixed_money(prices), seed=seed)
+    limit_prices = settle_prices(shares, ascent, prices, is_time_up)
     ascent.fixed_money = shares.fixed_money(limit_prices)
     for _ in ascent.start(is_time_up):
         pass

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 
 from planner.optimize import rooted_kernels
 from planner.optimize.arborescence import NO_EDGE, minimum_arborescence
@@ -145,6 +143,9 @@ class TreeSearch:
 
     def nearest(self, edges: IntArray, money: FloatArray) -> IntArray:
         """Each node's first edge on its cheapest way to the root over some edges."""
+        from scipy.sparse import csr_array  # noqa: PLC0415 - takes 0.2 s, which most runs need not pay
+        from scipy.sparse.csgraph import dijkstra  # noqa: PLC0415
+
         graph, nodes = self.graph, len(self.graph.start) - 1
         # The least of parallel edges comes last, and the last one is kept.
         order = np.argsort(-money, kind="stable")

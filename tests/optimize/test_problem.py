@@ -99,19 +99,8 @@ def test_arrays_are_read_only() -> None:
         problem.candidates.wire_bytes[0] = 1.0
 
 
-def test_solving_does_not_load_networkx() -> None:
-    """It takes a tenth of a second, and only drawing needs it."""
-    script = "import sys, planner.graphs; sys.exit('networkx' in sys.modules)"
+@pytest.mark.parametrize("name", ["networkx", "scipy", "numba"])
+def test_solving_does_not_load_what_few_need(name: str) -> None:
+    """Each takes tenths of a second: drawing needs the first, cycles the second, large graphs the third."""
+    script = f"import sys, planner.graphs; sys.exit({name!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_networkx_has_every_candidate_as_its_own_edge(seed: int) -> None:
-    """Parallel candidates stay apart: the key is the candidate's index, its attributes the row."""
-    problem = random_problem(seed, commits=3, candidates=9)
-    graph = problem.to_networkx()
-    assert [graph.nodes[node]["name"] for node in sorted(graph)] == list(problem.commits)
-    assert graph.number_of_edges() == len(problem.candidates) == 9
-    for base, target, key, row in graph.edges(keys=True, data=True):
-        assert (base, target) == (problem.candidates.base[key], problem.candidates.target[key])
-        assert all(row[name] == getattr(problem.candidates, name)[key] for name in row)
