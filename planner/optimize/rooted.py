@@ -6,17 +6,19 @@ Source: Bhattacherjee et al. 2015 and Guo et al. 2024 (dataset versioning, the c
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from planner.optimize.ascent import Ascent
 from planner.optimize.evaluate import Route, Selection
 from planner.optimize.net import ONLY_FULL_PULL, Net
-from planner.optimize.problem import Problem
-from planner.optimize.rooted_bound import RootedBound, Shares, bound_rooted, settle_prices
+from planner.optimize.problem import FloatArray, Problem
+from planner.optimize.rooted_bound import RootedBound, bound_rooted
+from planner.optimize.rooted_prices import LimitedUse, settle_prices
 from planner.optimize.rooted_search import LimitPrices, TreeSearch, dearest, find_prices, plant_least
 
-__all__ = ["RootedBound", "bound_rooted", "is_rooted", "search_rooted"]
+__all__ = ["RootedBound", "RootedPlan", "bound_rooted", "is_rooted", "search_rooted"]
 
 _MOST_ROUNDS = 200
 _MOST_IDLE_ROUNDS = 30
@@ -29,6 +31,14 @@ _CORE = 15
 
 _QUICK_ASCENT = 3_000_000
 """Inner steps of a round of dual ascent up to which it finds better prices than trees do, in a few seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RootedPlan:
+    """A selection, and the prices of a stored byte and a core-second (2,) at which good trees keep the limits."""
+
+    selection: Selection
+    prices: FloatArray
 
 
 def is_rooted(problem: Problem, net: Net) -> bool:
@@ -47,8 +57,8 @@ def search_rooted(
     seed: int,
     is_time_up: Callable[[], bool],
     start: tuple[Route, ...] | None = None,
-) -> Selection | None:
-    """The best selection found within the limits, or None where none was; deterministic but for `is_time_up`.
+) -> RootedPlan | None:
+    """The best plan found within the limits, or None where none was; deterministic but for `is_time_up`.
 
     `start` are routes by demand to begin with, the limits kept or not.
     """
@@ -64,10 +74,12 @@ def search_rooted(
     ascent = Ascent(sparse, np.zeros(len(sparse.candidate)), seed=seed)
     if int(ascent.work.sum()) <= _QUICK_ASCENT:
         found = np.array([prices.per_byte, prices.per_cpu_s])
-        found = settle_prices(Shares(problem, sparse), ascent, found, is_time_up)
+        found = settle_prices(LimitedUse(problem, sparse), ascent, found, is_time_up)
         prices = LimitPrices(per_byte=float(found[0]), per_cpu_s=float(found[1]))
     _anneal_again(search, prices, is_time_up)
-    return search.selection() if np.isfinite(search.best.totals[0]) else None
+    if not np.isfinite(search.best.totals[0]):
+        return None
+    return RootedPlan(selection=search.selection(), prices=np.array([prices.per_byte, prices.per_cpu_s]))
 
 
 def _sparsify(

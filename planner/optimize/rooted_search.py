@@ -189,13 +189,6 @@ def plant_least(search: TreeSearch) -> bool:
     return True
 
 
-def find_limit_prices(problem: Problem, net: Net, *, seed: int, is_time_up: Callable[[], bool]) -> tuple[float, float]:
-    """Prices of a stored byte and a core-second at which a good tree uses about what is allowed."""
-    search = TreeSearch(problem, net, seed=seed)
-    prices = find_prices(problem, search, is_time_up) if plant_least(search) else LimitPrices()
-    return prices.per_byte, prices.per_cpu_s
-
-
 def _scarceness(problem: Problem, search: TreeSearch) -> FloatArray:
     """What an edge uses of the limits, as fractions; with a little money to decide between equals."""
     graph = search.graph

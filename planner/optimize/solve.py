@@ -299,11 +299,13 @@ class _Run:
             seed=self.options.seed,
             is_time_up=lambda: self.left_s() <= half_s or self.is_time_up(),
         )
-        self.methods.append("annealed trees")
+        self.methods.append("annealed trees, primal-dual steps")
         if found is None:
             return
-        known.keep_better(evaluate(self.problem, found))
-        bound = bound_rooted(self.problem, self.net, known.cost(), seed=self.options.seed, is_time_up=self.is_time_up)
+        known.keep_better(evaluate(self.problem, found.selection))
+        bound = bound_rooted(
+            self.problem, self.net, known.cost(), found.prices, seed=self.options.seed, is_time_up=self.is_time_up
+        )
         prices = (bound.price_per_stored_byte, bound.price_per_cpu_s)
         known.keep_duals(bound.bound, bound.potentials, prices)
         self._note_prices(prices)

@@ -20,6 +20,7 @@ from planner.optimize.rooted_search import LimitPrices, TreeSearch, plant_least
 from tests.optimize.tiny import exhaustive
 
 SEEDS = range(24)
+PRICES = np.array([0.3, 0.2])
 
 
 def never() -> bool:
@@ -100,12 +101,12 @@ def test_search_finds_the_optimum_of_tiny_problems(seed: int) -> None:
     if not is_rooted(problem, net):
         return
     optimum = exhaustive(problem)
-    selection = search_rooted(problem, net, seed=1, is_time_up=never)
+    found = search_rooted(problem, net, seed=1, is_time_up=never)
     if optimum is None:
-        assert selection is None
+        assert found is None
         return
-    assert selection is not None
-    judged = evaluate(problem, selection)
+    assert found is not None
+    judged = evaluate(problem, found.selection)
     assert judged.violations == ()
     assert judged.cost.total == pytest.approx(optimum.cost.total, abs=1e-9)
 
@@ -116,7 +117,7 @@ def test_bound_holds_and_its_potentials_prove_it(seed: int) -> None:
     net, optimum = lay_out(problem), exhaustive(problem)
     if optimum is None or not is_rooted(problem, net):
         return
-    found = bound_rooted(problem, net, optimum.cost.total, seed=1, is_time_up=never)
+    found = bound_rooted(problem, net, optimum.cost.total, PRICES, seed=1, is_time_up=never)
     assert found.bound <= optimum.cost.total + 1e-9
     assert check(problem, net, found) == pytest.approx(found.bound, abs=1e-8)
 
@@ -128,7 +129,7 @@ def test_bound_is_tight_without_limits() -> None:
         problem = problem.replace(limits=type(problem.limits)())
         net, optimum = lay_out(problem), exhaustive(problem)
         if optimum is not None and is_rooted(problem, net) and optimum.cost.total > 0:
-            found = bound_rooted(problem, net, optimum.cost.total, seed=1, is_time_up=never)
+            found = bound_rooted(problem, net, optimum.cost.total, PRICES, seed=1, is_time_up=never)
             gaps.append(1 - found.bound / optimum.cost.total)
     assert len(gaps) > 10
     assert float(np.median(gaps)) < 1e-3
@@ -139,8 +140,11 @@ def test_search_and_bound_repeat_by_seed() -> None:
     problem = rooted_problem(2)
     net = lay_out(problem)
     one, two = (search_rooted(problem, net, seed=5, is_time_up=never) for _ in range(2))
-    assert one == two
-    first, second = (bound_rooted(problem, net, 50.0, seed=5, is_time_up=never) for _ in range(2))
+    assert one is not None
+    assert two is not None
+    assert one.selection == two.selection
+    assert np.array_equal(one.prices, two.prices)
+    first, second = (bound_rooted(problem, net, 50.0, PRICES, seed=5, is_time_up=never) for _ in range(2))
     assert np.array_equal(first.potentials, second.potentials)
     assert first.bound == second.bound
 
@@ -150,17 +154,17 @@ def test_a_search_out_of_time_keeps_its_start() -> None:
     net = lay_out(problem)
     good = search_rooted(problem, net, seed=1, is_time_up=never)
     assert good is not None
-    again = search_rooted(problem, net, seed=2, is_time_up=lambda: True, start=good.routes)
+    again = search_rooted(problem, net, seed=2, is_time_up=lambda: True, start=good.selection.routes)
     assert again is not None
-    judged = evaluate(problem, again)
+    judged = evaluate(problem, again.selection)
     assert judged.is_feasible
-    assert judged.cost.total <= evaluate(problem, good).cost.total + 1e-9
+    assert judged.cost.total <= evaluate(problem, good.selection).cost.total + 1e-9
 
 
 def test_a_bound_out_of_time_still_proves_what_it_says() -> None:
     problem = rooted_problem(4, commits=7, candidates=14)
     net = lay_out(problem)
-    found = bound_rooted(problem, net, 50.0, seed=1, is_time_up=lambda: True)
+    found = bound_rooted(problem, net, 50.0, PRICES, seed=1, is_time_up=lambda: True)
     assert check(problem, net, found) == pytest.approx(found.bound)
 
 
