@@ -10,14 +10,14 @@ Source: Balakrishnan, Magnanti and Wong 1989, section 3; Erlenkotter 1978 for fa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from threading import Thread
+from functools import partial
 
 import numpy as np
 
 from planner.optimize import ascent_kernels
-from planner.optimize.compiled import kernels
+from planner.optimize.compiled import at_once, kernels
 from planner.optimize.net import Net
-from planner.optimize.problem import FloatArray, IntArray
+from planner.optimize.problem import BoolArray, FloatArray, IntArray
 
 STEPS_PER_CALL = 60_000_000
 """Inner steps between two looks at the clock: about 0.2 s."""
@@ -44,6 +44,20 @@ def work_of(net: Net) -> IntArray:
     cohorts, start = net.cohorts, net.edges.start
     work: IntArray = (start[cohorts.high + 1] - start[cohorts.low]) * (cohorts.max_hops + 1) + 1
     return work
+
+
+def halves(net: Net, work: IntArray) -> list[BoolArray]:
+    """Two sets of cohorts in streams of their own, of about the same work, where that is worth a thread; else none.
+
+    Streams lie side by side, so each set has a range of positions to itself, the first one the lower. Shape (cohorts,).
+    """
+    total = np.cumsum(work)
+    if not len(total) or total[-1] < STEPS_PER_CALL:
+        return []
+    middle = net.stream_of_cohort[np.searchsorted(total, total[-1] // 2)]
+    border = int(net.cohorts.low[net.stream_of_cohort == middle].min())
+    is_first = net.cohorts.low < border
+    return [is_first, ~is_first] if is_first.any() else []
 
 
 def potential_offsets(net: Net) -> IntArray:
@@ -116,22 +130,12 @@ class Ascent:
 
     def round(self, order: IntArray, share: float, lean: float, is_time_up: Callable[[], bool]) -> None:
         """One pass over the cohorts; a cohort that time does not suffice for keeps its potentials."""
-        halves = self._halves(order)
-        helpers = [Thread(target=self._ascend, args=(half, share, lean, is_time_up)) for half in halves[1:]]
-        for helper in helpers:
-            helper.start()
-        self._ascend(halves[0], share, lean, is_time_up)
-        for helper in helpers:
-            helper.join()
+        at_once([partial(self._ascend, half, share, lean, is_time_up) for half in self._halves(order)])
         self.value = self._total()
 
     def _halves(self, order: IntArray) -> list[IntArray]:
         """The order in two parts of whole streams, which touch nothing in common, where that is worth a thread."""
-        stream = self.net.stream_of_cohort[order]
-        if int(self.work.sum()) < STEPS_PER_CALL or not (stream != stream[0]).any():
-            return [order]
-        is_first = stream <= int(np.median(stream))
-        return [order[is_first], order[~is_first]] if not is_first.all() else [order]
+        return [order[is_mine[order]] for is_mine in halves(self.net, self.work)] or [order]
 
     def _ascend(self, order: IntArray, share: float, lean: float, is_time_up: Callable[[], bool]) -> None:
         for chunk in in_chunks(order, self.work):

@@ -10,13 +10,13 @@ weights for linear programs); Lu and Yang 2024 (reflected Halpern steps).
 
 from __future__ import annotations
 
+from functools import partial
 from math import exp, inf, log, sqrt
-from threading import Thread
 
 import numpy as np
 
 from planner.optimize import rooted_flow_kernels
-from planner.optimize.compiled import kernels
+from planner.optimize.compiled import at_once, kernels
 from planner.optimize.net import Net
 from planner.optimize.problem import FloatArray, IntArray
 from planner.optimize.rooted_flow_kernels import Pairs, Point
@@ -160,17 +160,16 @@ class Relaxation:
         """All cohorts' steps, in two halves that share nothing."""
         middle = int(np.searchsorted(self.pairs.start, self.pairs.start[-1] // 2))
         paid = np.zeros((2, len(self.own_money)))
-        moved: list[tuple[float, float]] = [(0.0, 0.0)] * 2
-
-        def do(half: int, first: int, last: int) -> None:
-            moved[half] = self.kernels.advance(
-                self.pairs, self.point, self.anchor, ahead, paid[half], keep, flow_step, price_step, first, last
-            )
-
-        helper = Thread(target=do, args=(1, middle, self.cohorts))
-        helper.start()
-        do(0, 0, middle)
-        helper.join()
+        moved = at_once(
+            [
+                partial(
+                    self.kernels.advance,
+                    *(self.pairs, self.point, self.anchor, ahead, paid[half]),
+                    *(keep, flow_step, price_step, first, last),
+                )
+                for half, (first, last) in enumerate(((0, middle), (middle, self.cohorts)))
+            ]
+        )
         self.paid = paid[0] + paid[1]
         return moved[0][0] + moved[1][0], moved[0][1] + moved[1][1]
 

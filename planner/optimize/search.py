@@ -7,12 +7,13 @@ its fixed money, or what dual ascent left of it, or something between.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from planner.optimize import search_kernels
-from planner.optimize.ascent import STEPS_PER_CALL, in_chunks, work_of
-from planner.optimize.compiled import kernels
+from planner.optimize.ascent import STEPS_PER_CALL, halves, in_chunks, work_of
+from planner.optimize.compiled import at_once, kernels
 from planner.optimize.evaluate import Route, Selection
 from planner.optimize.net import Net
 from planner.optimize.problem import FloatArray, IntArray, Problem
@@ -40,6 +41,8 @@ class Search:
         longest = int(min(width.max(initial=1), max(LONGEST_ROUTE, _ROUTE_ROOM // max(len(width), 1))))
         self.routes = Routes(np.zeros((len(width), longest), dtype=np.int64), np.full(len(width), FULL_PULL))
         self.desk = _desk(len(width), longest, int(width.max(initial=1)) * int(cohorts.max_hops.max(initial=0) + 1))
+        # What streams share is parts only.
+        self.halves = ([] if len(problem.parts) else halves(net, self.work)) or [np.ones(len(width), dtype=bool)]
         self._price(fixed_money, part_money)
         self.clear()
 
@@ -97,12 +100,28 @@ class Search:
         fixed = self.fixed
         if opening_money is not None:  # parts are in it already
             fixed = fixed._replace(open_money=opening_money, part_start=np.zeros_like(fixed.part_start))
-        for chunk in in_chunks(order, self.work):
-            self.kernels.insert(self.net.edges, self.net.cohorts, fixed, self.routes, self.desk, chunk)
-            if is_time_up():
-                break
+        orders = [order[is_mine[order]] for is_mine in self.halves]
+        desks = self._desks()
+        at_once([partial(self._insert, fixed, *mine, is_time_up) for mine in zip(orders, desks, strict=True)])
         if opening_money is not None:
             self._count_anew()
+
+    def _insert(self, fixed: Fixed, order: IntArray, desk: Desk, is_time_up: Callable[[], bool]) -> None:
+        for chunk in in_chunks(order, self.work):
+            self.kernels.insert(self.net.edges, self.net.cohorts, fixed, self.routes, desk, chunk)
+            if is_time_up():
+                break
+
+    def _desks(self) -> list[Desk]:
+        """A desk for each half; notes about cohorts are kept in common."""
+        desk = self.desk
+        others = [
+            desk._replace(
+                **{name: np.zeros_like(getattr(desk, name)) for name in ("dist", "via", "way", "members", "at")}
+            )
+            for _ in self.halves[1:]
+        ]
+        return [desk, *others]
 
     def _count_anew(self) -> None:
         """Users and marginal money from the routes alone, as far as these are laid."""
@@ -129,19 +148,35 @@ class Search:
     def descend(self, is_time_up: Callable[[], bool]) -> None:
         """Sweep over all nodes, to and fro, until nothing improves."""
         nodes = np.arange(len(self.net.edges.start) - 1)
-        work = self._work_at_nodes()
+        work, desks = self._work_at_nodes(), self._desks()
+        # Streams side by side: the second half's positions begin where its lowest cohort's do.
+        border = (
+            int(self.net.cohorts.low[self.halves[-1]].min(initial=len(nodes))) if len(self.halves) > 1 else len(nodes)
+        )
+        who = [np.flatnonzero(is_mine) for is_mine in self.halves]
         for sweep in range(_MOST_SWEEPS):
-            saved = 0.0
             self.desk.moved[:] = False
-            for chunk in in_chunks(nodes[:: 1 if sweep % 2 == 0 else -1], work):
-                if is_time_up():
-                    return
-                saved += self.kernels.reroute(
-                    self.net.edges, self.net.cohorts, self.fixed, self.routes, self.desk, chunk, self.tolerance
-                )
-            if saved <= self.tolerance:
+            ordered = nodes[:: 1 if sweep % 2 == 0 else -1]
+            sides = [ordered[ordered < border], ordered[ordered >= border]][: len(who)]
+            saved = at_once(
+                [partial(self._reroute, *mine, work, is_time_up) for mine in zip(sides, who, desks, strict=True)]
+            )
+            if is_time_up() or sum(saved) <= self.tolerance:
                 return
             nodes = self._nodes_near(np.flatnonzero(self.desk.moved))
+
+    def _reroute(
+        self, nodes: IntArray, who: IntArray, desk: Desk, work: IntArray, is_time_up: Callable[[], bool]
+    ) -> float:
+        """One sweep over nodes that only the cohorts `who` pass; the money saved."""
+        saved = 0.0
+        for chunk in in_chunks(nodes, work):
+            if is_time_up():
+                break
+            saved += self.kernels.reroute(
+                self.net.edges, self.net.cohorts, self.fixed, self.routes, desk, chunk, who, self.tolerance
+            )
+        return saved
 
     def _nodes_near(self, moved: IntArray) -> IntArray:
         """All positions that routes of the moved cohorts may pass: only there can anything have become better."""

@@ -181,14 +181,16 @@ def insert(edges: Edges, cohorts: Cohorts, fixed: Fixed, routes: Routes, desk: D
 
 
 def reroute(
-    edges: Edges, cohorts: Cohorts, fixed: Fixed, routes: Routes, desk: Desk, nodes: Array, tolerance: float
-) -> float:
+    edges: Edges, cohorts: Cohorts, fixed: Fixed, routes: Routes, desk: Desk, nodes: Array, who: Array,
+    tolerance: float,
+) -> float:  # fmt: skip
     """At each node, each bundle of cohorts that leave it by one edge for one target looks for a better way on.
 
-    A cohort on its own at its base may pull in full as well. Returns the money saved.
+    A cohort on its own at its base may pull in full as well. Only the cohorts `who` are looked at. Returns the money
+    saved.
     """
     saved = 0.0
-    starts, through = pass_through(edges, cohorts, routes)
+    starts, through = pass_through(edges, cohorts, routes, who)
     for v in nodes:
         for i in range(starts[v], starts[v + 1]):
             desk.stamp[through[i]] = 0
@@ -276,11 +278,11 @@ def take_off(edges: Edges, cohorts: Cohorts, fixed: Fixed, routes: Routes, k: in
     return paid
 
 
-def pass_through(edges: Edges, cohorts: Cohorts, routes: Routes) -> tuple[Array, Array]:
-    """Which cohorts pass each node but their target: those at `v` are `through[starts[v]:starts[v + 1]]`."""
+def pass_through(edges: Edges, cohorts: Cohorts, routes: Routes, who: Array) -> tuple[Array, Array]:
+    """Which of `who` pass each node but their target: those at `v` are `through[starts[v]:starts[v + 1]]`."""
     nodes = len(edges.start) - 1
     starts = np.zeros(nodes + 1, dtype=np.int64)
-    for k in range(len(cohorts.base)):
+    for k in who:
         starts[cohorts.base[k] + 1] += 1
         for i in range(routes.length[k] - 1):
             starts[edges.head[routes.route[k, i]] + 1] += 1
@@ -288,7 +290,7 @@ def pass_through(edges: Edges, cohorts: Cohorts, routes: Routes) -> tuple[Array,
         starts[v + 1] += starts[v]
     through = np.empty(starts[nodes], dtype=np.int64)
     cursor = starts[:nodes].copy()
-    for k in range(len(cohorts.base)):
+    for k in who:
         v = cohorts.base[k]
         through[cursor[v]] = k
         cursor[v] += 1
@@ -325,9 +327,9 @@ def shake(
     `keys` (picks, cohorts) are the random keys of the orders. Returns the money saved over all picks.
     """
     saved = 0.0
-    touched = np.zeros(len(edges.start) - 1, dtype=np.bool_)
+    touched, everyone = np.zeros(len(edges.start) - 1, dtype=np.bool_), np.arange(len(cohorts.base))
     for pick in range(len(picks)):
-        starts, through = pass_through(edges, cohorts, routes)
+        starts, through = pass_through(edges, cohorts, routes, everyone)
         moved = through[starts[picks[pick]] : starts[picks[pick] + 1]]
         paid = 0.0
         for k in moved:
@@ -339,7 +341,7 @@ def shake(
             touched[cohorts.base[k]] = True
             for i in range(routes.length[k] - 1):
                 touched[edges.head[routes.route[k, i]]] = True
-        money -= reroute(edges, cohorts, fixed, routes, desk, np.flatnonzero(touched), tolerance)
+        money -= reroute(edges, cohorts, fixed, routes, desk, np.flatnonzero(touched), everyone, tolerance)
         if money <= paid:
             saved += paid - money
         else:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from planner.optimize.ascent import nearest_first
+from benchmarks.instances import many_streams, shared_parts
+from planner.optimize import ascent
+from planner.optimize.ascent import Ascent, nearest_first
 from planner.optimize.evaluate import evaluate
 from planner.optimize.net import lay_out
 from planner.optimize.problem import Limits, Problem
@@ -75,3 +77,35 @@ def test_beginning_from_given_routes_keeps_them_until_something_is_better(seed: 
     assert other.money() == pytest.approx(search.money(), rel=1e-12)
     other.descend(never)
     assert other.money() == pytest.approx(search.money(), rel=1e-9)
+
+
+def test_streams_in_two_threads_are_searched_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What streams do not share, threads cannot disturb: the same routes, shares and money to the last bit."""
+    problem = many_streams(9, 7, fixed_multiplier=30)
+    net, found = lay_out(problem), []
+    for steps in (10**9, 10):
+        monkeypatch.setattr(ascent, "STEPS_PER_CALL", steps)
+        search, climbing = searched(problem), Ascent(net, problem.candidate_money[net.candidate])
+        climbing.round(nearest_first(net), 1.0, 0.5, never)
+        found.append((search, climbing))
+    (one, alone), (two, split) = found
+    assert len(one.halves) == 1
+    assert len(two.halves) == 2
+    assert all(is_mine.any() for is_mine in two.halves)
+    assert two.selection() == one.selection()
+    assert np.array_equal(two.fixed.users, one.fixed.users)
+    assert np.array_equal(split.potentials, alone.potentials)
+    assert np.array_equal(split.left, alone.left)
+
+
+def test_halves_are_streams_apart_and_parts_join_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ascent, "STEPS_PER_CALL", 10)
+    problem = many_streams(6, 5)
+    net = lay_out(problem)
+    first, second = ascent.halves(net, ascent.work_of(net))
+    assert (first ^ second).all()
+    assert net.cohorts.high[first].max() < net.cohorts.low[second].min()
+    assert ascent.halves(net, np.zeros_like(ascent.work_of(net))) == []
+    of_parts = shared_parts(5, 3)
+    net = lay_out(of_parts)
+    assert len(Search(of_parts, net, of_parts.candidate_money[net.candidate], of_parts.part_money).halves) == 1
