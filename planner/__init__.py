@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from planner.night.opening import open_night
     from planner.optimize.certificate import verify_certificate
     from planner.optimize.evaluate import Evaluation, Selection, evaluate
+    from planner.optimize.explain import explain_candidate, explain_demand
+    from planner.optimize.explain_reason import give_reason
     from planner.optimize.plan import Plan, Status
     from planner.optimize.policies import POLICIES, follow_policy
     from planner.optimize.problem import Limits, Prices, Problem
+    from planner.optimize.replan import replan
+    from planner.optimize.solve import Options
     from planner.report.summary import summarize
 
 _HOMES = {
@@ -40,6 +44,9 @@ _HOMES = {
     "Evaluation": "planner.optimize.evaluate",
     "Selection": "planner.optimize.evaluate",
     "evaluate": "planner.optimize.evaluate",
+    "explain_candidate": "planner.optimize.explain",
+    "explain_demand": "planner.optimize.explain",
+    "give_reason": "planner.optimize.explain_reason",
     "Plan": "planner.optimize.plan",
     "Status": "planner.optimize.plan",
     "POLICIES": "planner.optimize.policies",
@@ -47,6 +54,8 @@ _HOMES = {
     "Limits": "planner.optimize.problem",
     "Prices": "planner.optimize.problem",
     "Problem": "planner.optimize.problem",
+    "replan": "planner.optimize.replan",
+    "Options": "planner.optimize.solve",
     "summarize": "planner.report.summary",
 }
 
@@ -57,6 +66,7 @@ __all__ = [
     "InputError",
     "Limits",
     "Night",
+    "Options",
     "Plan",
     "PlannerError",
     "Prices",
@@ -64,10 +74,14 @@ __all__ = [
     "Selection",
     "Status",
     "evaluate",
+    "explain_candidate",
+    "explain_demand",
     "follow_policy",
+    "give_reason",
     "open_night",
     "read_certificate",
     "read_graph",
+    "replan",
     "solve",
     "summarize",
     "verify_certificate",

@@ -292,12 +292,13 @@ class _Run:
 
     def _search_trees(self) -> None:
         """Trees to one root within the limits (dataset versioning), and a bound at prices of the limits."""
-        known, half_s = self.known, self.left_s() / 2
+        known, half_s, start = self.known, self.left_s() / 2, self.options.start
         found = search_rooted(
             self.problem,
             self.net,
             seed=self.options.seed,
             is_time_up=lambda: self.left_s() <= half_s or self.is_time_up(),
+            start=start.routes if start is not None else None,
         )
         self.methods.append("annealed trees, primal-dual steps")
         if found is None:
