@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -89,6 +89,18 @@ def parse(type_string: str, data: bytes | memoryview) -> Any:
     Source: GVariant Specification 1.0, section 2.5 and section 3.
     """
     return _compile(type_string).read(bytes(data), 0, len(data), 0)
+
+
+def split_tuple(type_string: str, data: bytes) -> tuple[bytes, ...]:
+    """The serialised members of a tuple of variable size, as they stand in `data`.
+
+    Raises:
+        GVariantError: the data's frame is not that of the type.
+    """
+    members, _ = _compile_members(type_string, 1, 0, ")")
+    raw = tuple([replace(member, read=_read_bytes) for member in members])
+    members_data: tuple[bytes, ...] = _framed_tuple(raw).read(bytes(data), 0, len(data), 0)
+    return members_data
 
 
 def swap(number: int, size_bytes: int) -> int:

@@ -1,0 +1,161 @@
+"""The operations of a part: a byte string of one-letter codes with LEB128 numbers behind them.
+
+Objects are made in the order of the part's list: each `Splice`, and each `Open` up to its `Close`, makes the next one.
+
+Source: libostree, `ostree-repo-static-delta-private.h` (codes), `ostree-repo-static-delta-processing.c` (meaning),
+`ostree-varint.c` (numbers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from typing import NoReturn
+
+from planner.errors import RepositoryError
+
+MOST_NUMBER_BYTES = 10
+"""LEB128 bytes of the largest 64-bit number."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpliceMeta:
+    """A commit, folder or folder's attributes whole, from the payload."""
+
+    size_bytes: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpliceFile:
+    """A file or link whole, from the payload (a link: its target); mode and attributes by their place in the part."""
+
+    mode: int
+    xattrs: int
+    size_bytes: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Begin a regular file of so many bytes, made of writes and patches."""
+
+    mode: int
+    xattrs: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Append bytes of the read source where there is one, of the payload otherwise."""
+
+    size_bytes: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFrom:
+    """The file whose checksum's 32 bytes are at an offset of the payload becomes the read source."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadNothing:
+    """There is no read source any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The whole file from the read source by a bsdiff stream in the payload."""
+
+    offset: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The file under construction is complete; the read source is dropped."""
+
+
+Operation = SpliceMeta | SpliceFile | Open | Write | ReadFrom | ReadNothing | Patch | Close
+
+_SPLICE = ord("S")
+_CODES: dict[int, tuple[type[Operation], int]] = {
+    ord("o"): (Open, 3),
+    ord("w"): (Write, 2),
+    ord("r"): (ReadFrom, 1),
+    ord("R"): (ReadNothing, 0),
+    ord("B"): (Patch, 2),
+    ord("c"): (Close, 0),
+}
+_CODE_OF: dict[type[Operation], int] = {
+    SpliceMeta: _SPLICE,
+    SpliceFile: _SPLICE,
+    **{kind: code for code, (kind, _) in _CODES.items()},
+}
+
+
+def write_operations(operations: Iterable[Operation]) -> bytes:
+    """The byte string of operations.
+
+    >>> write_operations([Open(0, 1, 300), Close()]).hex(" ")
+    '6f 00 01 ac 02 63'
+    """
+    written = bytearray()
+    for operation in operations:
+        written.append(_CODE_OF[type(operation)])
+        for number in astuple(operation):
+            _write_number(written, number)
+    return bytes(written)
+
+
+def read_operations(data: bytes, is_meta: Sequence[bool], *, where: str = "") -> Iterator[Operation]:
+    """The operations of a byte string, one by one; `is_meta` says of each object made whether it is no file.
+
+    Raises:
+        RepositoryError: a code is unknown, a number is cut off or too large, or there are more objects than announced.
+    """
+    at, made = 0, 0
+    while at < len(data):
+        code, at = data[at], at + 1
+        if code in (_SPLICE, ord("o")) and made >= len(is_meta):
+            _refuse("makes more objects than its header lists", where)
+        kind: type[Operation]
+        if code == _SPLICE:
+            kind, count = (SpliceMeta, 2) if is_meta[made] else (SpliceFile, 4)
+        elif code in _CODES:
+            kind, count = _CODES[code]
+        else:
+            raise RepositoryError("has an unknown operation", path=where, got=code)
+        numbers = []
+        for _ in range(count):
+            number, at = _read_number(data, at, where)
+            numbers.append(number)
+        made += code in (_SPLICE, ord("c"))
+        yield kind(*numbers)
+
+
+def _refuse(reason: str, where: str) -> NoReturn:
+    raise RepositoryError(reason, path=where)
+
+
+def _write_number(written: bytearray, number: int) -> None:
+    while number >= 0x80:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+
+
+def _read_number(data: bytes, at: int, where: str) -> tuple[int, int]:
+    number = 0
+    for place in range(MOST_NUMBER_BYTES):
+        if at >= len(data):
+            _refuse("ends within a number", where)
+        byte, at = data[at], at + 1
+        number |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            if number >= 2**64:
+                break
+            return number, at
+    _refuse("has a number of more than 64 bits", where)

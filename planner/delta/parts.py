@@ -1,0 +1,103 @@
+"""A part's file: how it is compressed, and inside the modes, extended attributes, payload and operations.
+
+Source: libostree, `ostree-repo-static-delta-private.h` (OSTREE_STATIC_DELTA_PART_PAYLOAD_FORMAT_V0),
+`ostree-repo-static-delta-core.c` (`_ostree_static_delta_part_open`).
+"""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from planner.errors import RepositoryError
+from planner.history.gvariant import GVariantError, parse, swap
+from planner.history.gvariant_write import serialise
+from planner.history.ostree_objects import Xattrs
+
+PAYLOAD_TYPE = "(a(uuu)aa(ayay)ayay)"
+
+PLAIN, XZ = 0, ord("x")
+"""The first byte of a part's file."""
+
+MOST_PART_BYTES = 4 * 10**9
+"""Parts that unpack to more are refused: one is held in memory."""
+
+_XZ_MEMORY_BYTES = 100 * 2**20
+"""What unpacking may take beside its result: a dictionary of 64 MiB (preset 9) and its surroundings."""
+
+_PIECE_BYTES = 2**20
+
+Mode = tuple[int, int, int]
+"""Owner, group and mode of a file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a part holds; `operations` are as in `operations.py`."""
+
+    modes: tuple[Mode, ...]
+    xattrs: tuple[Xattrs, ...]
+    payload: bytes
+    operations: bytes
+
+
+def write_part(part: Part, filters: Sequence[Mapping[str, Any]] | None) -> bytes:
+    """The bytes of a part's file, packed by LZMA `filters` (as `lzma.compress` takes them); None: not packed."""
+    modes = [tuple(swap(number, 4) for number in mode) for mode in part.modes]
+    inside = serialise(PAYLOAD_TYPE, (modes, part.xattrs, part.payload, part.operations))
+    if filters is None:
+        return bytes([PLAIN]) + inside
+    packed = lzma.compress(inside, lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=[dict(one) for one in filters])
+    return bytes([XZ]) + packed
+
+
+def read_part(data: bytes, *, most_bytes: int = MOST_PART_BYTES, where: str = "") -> Part:
+    """What the bytes of a part's file say; never more than `most_bytes` is unpacked.
+
+    Raises:
+        RepositoryError: they are damaged, cut off, packed in an unknown way or too large.
+    """
+    if not data:
+        raise RepositoryError("is an empty part", path=where)
+    if data[0] not in (PLAIN, XZ):
+        raise RepositoryError("is packed in an unknown way", path=where, got=data[0])
+    inside = data[1:] if data[0] == PLAIN else unpack(data[1:], most_bytes, where)
+    if len(inside) > most_bytes:
+        raise RepositoryError("is too large", path=where, max_bytes=most_bytes)
+    try:
+        modes, xattrs, payload, operations = parse(PAYLOAD_TYPE, inside)
+    except GVariantError as error:
+        raise RepositoryError("is no part of a delta", path=where, reason=str(error)) from error
+    return Part(
+        modes=tuple((swap(uid, 4), swap(gid, 4), swap(mode, 4)) for uid, gid, mode in modes),
+        xattrs=tuple(tuple(row) for row in xattrs),
+        payload=payload,
+        operations=operations,
+    )
+
+
+def unpack(data: bytes, most_bytes: int, where: str) -> bytes:
+    """The content of an .xz file, at most so much of it, and nothing behind it.
+
+    Raises:
+        RepositoryError: it is damaged, cut off, too large, or needs too much memory to unpack.
+    """
+    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+    pieces: list[bytes] = []
+    total = 0
+    try:
+        while not unpacker.eof and total <= most_bytes:
+            if unpacker.needs_input and pieces:
+                break
+            piece = unpacker.decompress(b"" if pieces else data, min(_PIECE_BYTES, most_bytes + 1 - total))
+            pieces.append(piece)
+            total += len(piece)
+    except lzma.LZMAError as error:
+        raise RepositoryError("is damaged", path=where, reason=str(error)) from error
+    if total > most_bytes:
+        raise RepositoryError("unpacks to too much", path=where, max_bytes=most_bytes)
+    if not unpacker.eof or unpacker.unused_data:
+        raise RepositoryError("is cut off or followed by something else", path=where)
+    return b"".join(pieces)

@@ -1,0 +1,1 @@
+"""Static deltas: the format, what is made of them, and what stock clients say."""
