@@ -119,10 +119,21 @@ class OSTreeRepository:
                 data = read_bounded(self._path / where, MAX_METADATA_BYTES)
                 check_metadata(name, data, where)
                 return data
+        header, content = self.read_file(name, needed_by=needed_by)
+        return header.link_target.encode() if header.is_link else content
+
+    def read_file(self, name: ObjectName, *, needed_by: str = "") -> tuple[FileHeader, bytes]:
+        """A file's header and content (none for a link), checked as `read_object` does.
+
+        Raises:
+            RepositoryError: it is missing or corrupt; `needed_by` is named.
+        """
+        where = self._locate(name)
+        with _named_errors(where, needed_by):
             header, content = self._read_file(where)
             if file_checksum(header, content) != name.checksum:
                 raise RepositoryError("is corrupt: its content and attributes do not have its checksum", path=where)
-            return header.link_target.encode() if header.is_link else content
+            return header, content
 
     def object_bytes(self, name: ObjectName) -> int:
         """The size of what `read_object` gives, from the object's header or inode, unchecked.

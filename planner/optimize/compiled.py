@@ -25,6 +25,9 @@ def kernels(module: ModuleType, steps: int) -> Any:
     return compiled(module) if steps >= WORTH_COMPILING or is_loaded else module
 
 
+_ROOT = __name__.partition(".")[0] + "."
+
+
 @cache
 def compiled(module: ModuleType) -> Any:
     """The module's functions, compiled and calling each other compiled; kept on disk beside it where possible."""
@@ -32,7 +35,7 @@ def compiled(module: ModuleType) -> Any:
 
     namespace: dict[str, Any] = dict(vars(module))
     for name, value in vars(module).items():
-        if not isinstance(value, FunctionType) or not value.__module__.startswith(__package__):
+        if not isinstance(value, FunctionType) or not value.__module__.startswith(_ROOT):
             continue
         if value.__module__ != module.__name__:
             namespace[name] = getattr(compiled(import_module(value.__module__)), name)

@@ -17,6 +17,7 @@ import numpy as np
 from planner.optimize.ascent import Ascent, nearest_first, never
 from planner.optimize.net import Net
 from planner.optimize.problem import FloatArray, IntArray, Problem
+from planner.optimize.pursuit import CLIMBS_PER_START, THETAS
 from planner.optimize.search import Search
 from planner.optimize.search_kernels import FULL_PULL, Routes
 from planner.units import GB, S_PER_HOUR
@@ -28,7 +29,9 @@ _CAUTIOUS_PRICES = 3
 
 _MANY_STREAMS = 1000
 _SAMPLED_STREAMS = 400
-"""With many streams, the first prices come from a sample of them."""
+_PRICES_AFTER_SAMPLE = 2
+"""With many streams, the first prices come from a sample of them, and few others are looked at with all: enough to
+give the choice of columns room on both sides of the limits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,6 +192,7 @@ class PriceSearch:
         self.columns: list[Column] = []
         self.bound, self.prices = -inf, (0.0, 0.0)
         self.ascent: Ascent | None = None
+        self.random = np.random.default_rng(seed)
 
     def begin(self, routes: Routes, bound: float) -> None:
         """Routes laid at no price, and the bound known there."""
@@ -216,6 +220,22 @@ class PriceSearch:
         self._improve()
         return bound
 
+    def refine(self, cycle: int) -> None:
+        """More rounds of the ascent at the prices found, and one more column by what they leave; in other ways each."""
+        ascent, priced = self.ascent, price_use(self.problem, self.prices)
+        if ascent is None:
+            return
+        for _ in range(CLIMBS_PER_START):
+            ascent.climb(self.is_time_up)
+        self.bound = max(self.bound, ascent.value - allowance_money(self.prices, self.allowed))
+        self.search.reprice(priced.candidate_money[self.net.candidate], priced.part_money)
+        theta = THETAS[cycle % len(THETAS)]
+        seeming = (1 - theta) * ascent.left + (theta + 1e-9) * self.search.closed_money
+        order = nearest_first(self.net) if cycle % 2 == 0 else self.random.permutation(len(self.net.cohorts.base))
+        self.search.lay(order, self.is_time_up, seeming)
+        self._improve()
+        self.compose()
+
     def _improve(self) -> None:
         self.search.descend(self.is_time_up)
         self.columns.append(column_of(self.search, self.uses, *self.money, self.streams))
@@ -229,6 +249,7 @@ class PriceSearch:
             most = (2 * self.prices[0] or most[0], 2 * self.prices[1] or most[1])
             self.evaluate(self.prices, rounds)
             self.compose()
+            most_evaluations = _PRICES_AFTER_SAMPLE
         for number in range(most_evaluations):
             if self.is_time_up() or is_close():
                 break

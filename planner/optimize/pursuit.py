@@ -17,13 +17,17 @@ from planner.optimize.net import Net
 from planner.optimize.problem import BoolArray, FloatArray, Problem
 from planner.optimize.search import Search
 
-_THETAS = (0.0, 0.03, 0.1, 0.3, 0.6)
+THETAS = (0.0, 0.03, 0.1, 0.3, 0.6)
 """How much of its fixed money, beside what the ascent left of it, opening an edge seems to cost to a new start."""
 
 _EDGES_PER_COMMIT = 15
 """Edges that the search looks at after the ascent has told cheap from dear; the others hardly ever enter a plan."""
 
-_CLIMBS_PER_START = 2
+CLIMBS_PER_START = 2
+
+_MOST_IDLE_CLIMBS = 10
+_LEAST_GAIN = 1e-7
+"""Climbs that gain less than this fraction, one after the other, after which nothing is left to gain."""
 
 
 class Pursuit:
@@ -72,7 +76,7 @@ class Pursuit:
             yield "started"
         cycle = 0
         while True:
-            for _ in range(_CLIMBS_PER_START):
+            for _ in range(CLIMBS_PER_START):
                 self.ascent.climb(self.is_time_up)
                 yield "climbed"
             cycle += 1
@@ -80,11 +84,14 @@ class Pursuit:
             yield "cycle"
 
     def prove(self) -> Iterator[str]:
-        """The ascent's moves alone, without end."""
+        """The ascent's moves alone, until they gain next to nothing."""
         for _ in self.ascent.start(self.is_time_up):
             yield "started"
-        while not self.is_time_up():
+        idle = 0
+        while not self.is_time_up() and idle < _MOST_IDLE_CLIMBS:
+            before = self.ascent.value
             self.ascent.climb(self.is_time_up)
+            idle = 0 if self.ascent.value > before + _LEAST_GAIN * abs(before) else idle + 1
             yield "climbed"
 
     def _search_anew(self, cycle: int) -> None:
@@ -92,7 +99,7 @@ class Pursuit:
         is_core = self._core()
         net = self.net if is_core.all() else self.net.only(is_core)
         search = Search(self.problem, net, self.fixed_money[is_core], self.part_money)
-        theta = _THETAS[cycle % len(_THETAS)]
+        theta = THETAS[cycle % len(THETAS)]
         seeming = (1 - theta) * self.ascent.left[is_core] + (theta + 1e-9) * search.closed_money
         self._lay(search, is_core, seeming, shuffle=cycle % 2 == 1)
 

@@ -60,6 +60,13 @@ _MOST_PLAIN_PAIRS = 3_000
 _PARTS_GAP = 1e-4
 """Branching on shares goes no further: what is left is for the exact solver, where it fits."""
 
+_MOST_REPRICED_STREAMS = 300
+"""With so many streams, a choice of one plan each keeps the limits closely; with fewer, what is left goes to HiGHS."""
+
+_MOST_IDLE_CYCLES = 10
+_LEAST_GAIN = 1e-3
+"""Cycles, one after the other, that close less than this fraction of the gap, after which there are no more."""
+
 _ROUNDS_PER_PRICE = 2
 _MOST_PRICES = 12
 """Rounds of ascent at each price of the limits, and prices looked at."""
@@ -287,8 +294,22 @@ class _Run:
         if prices.ascent is not None:
             self.known.prove(prices.ascent, prices.prices)
             self._note_prices(prices.prices)
+        if prices.streams > _MOST_REPRICED_STREAMS:
+            self._refine(prices)
         if not self.known.is_proven() and not self.is_time_up():
             self._pursue(prices.prices)
+
+    def _refine(self, prices: PriceSearch) -> None:
+        """More of both sides at the prices found: of many streams, the best of each stream's plans make the plan."""
+        known, cycle, idle = self.known, 0, 0
+        while (
+            prices.ascent is not None and idle < _MOST_IDLE_CYCLES and not known.is_proven() and not self.is_time_up()
+        ):
+            before = known.gap()
+            prices.refine(cycle)
+            known.prove(prices.ascent, prices.prices)
+            idle = 0 if known.gap() < before * (1 - _LEAST_GAIN) else idle + 1
+            cycle += 1
 
     def _search_trees(self) -> None:
         """Trees to one root within the limits (dataset versioning), and a bound at prices of the limits."""

@@ -1,0 +1,272 @@
+"""A static delta from one commit of an OSTree repository to another, in the format that every stock client reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from planner.delta.encode import Effort, EncodedObject, encode_objects, order_objects, part_filters
+from planner.delta.operations import Close, Open, Operation, Patch, ReadFrom, SpliceFile, SpliceMeta, write_operations
+from planner.delta.pairing import Entry, pair_objects
+from planner.delta.parts import Mode, Part, write_part
+from planner.delta.superblock import Fallback, PartHeader, Superblock, write_superblock
+from planner.history.objects import ObjectSets, walk_files
+from planner.history.ostree import OSTreeRepository
+from planner.history.ostree_objects import FileHeader, Xattrs
+from planner.history.records import EMPTY, ObjectKind, ObjectName
+
+MAX_PART_BYTES = 32 * 10**6
+"""Payload of a part at most, before it is packed; the stock generator's default."""
+
+_REMEMBERED_FILES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A delta's files: the superblock, and the parts in order (none where the superblock holds them)."""
+
+    superblock: bytes
+    parts: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a delta is to be like.
+
+    `fallback_bytes`: objects of at least so many bytes that no difference makes smaller are left to be fetched on their
+    own (None: none are, so the delta applies without its repository); `budget_core_s` as in `encode_objects`.
+    """
+
+    effort: Effort = Effort.BALANCED
+    max_part_bytes: int = MAX_PART_BYTES
+    fallback_bytes: int | None = None
+    budget_core_s: float | None = None
+
+
+def make_delta(
+    repository: OSTreeRepository, objects: ObjectSets, base: str, target: str, settings: Settings | None = None
+) -> Delta:
+    """The delta from `base` (`EMPTY`: from nothing) to `target`; the same bytes every time.
+
+    Raises:
+        RepositoryError: an object is missing or corrupt.
+    """
+    settings = settings or Settings()
+    content = _Content(repository, objects)
+    missing = sorted(objects.missing(base, target) - {ObjectName(ObjectKind.COMMIT, target)})
+    pieces: list[_Piece] = [*_metadata(repository, missing), *_links(content, missing)]
+    fallbacks: list[Fallback] = []
+    for encoded in _encode_files(content, base, target, settings):
+        piece = _File(encoded, *content.read(encoded.checksum))
+        if encoded.source is None and _is_fallback(piece, settings):
+            fallbacks.append(_fallback(repository, piece))
+        else:
+            pieces.append(piece)
+    made = [_Builder().add_all(group).finish() for group in _groups(pieces, settings.max_part_bytes)]
+    files = tuple(write_part(part, part_filters(len(part.payload), settings.effort)) for part, _, _ in made)
+    headers = tuple(
+        PartHeader(
+            checksum=hashlib.sha256(data).hexdigest(),
+            file_bytes=len(data),
+            object_bytes=object_bytes,
+            objects=names,
+        )
+        for data, (_, names, object_bytes) in zip(files, made, strict=True)
+    )
+    superblock = Superblock(
+        base=base,
+        target=target,
+        # The stock tool takes the time of day; the commit's own makes the same delta the same bytes.
+        timestamp=int(objects.history.commits[target].committed_at.timestamp()),
+        commit=repository.read_object(ObjectName(ObjectKind.COMMIT, target)),
+        parts=headers,
+        fallbacks=tuple(fallbacks),
+    )
+    return Delta(superblock=write_superblock(superblock), parts=files)
+
+
+# -- what goes in ----------------------------------------------------------------------------------------------------
+
+
+class _Content:
+    """Files of the repository: by checksum, the last few remembered, as every one is asked for more than once."""
+
+    def __init__(self, repository: OSTreeRepository, objects: ObjectSets) -> None:
+        self.repository, self.history = repository, objects.history
+        self.objects = objects
+        self.read: Callable[[str], tuple[FileHeader, bytes]] = lru_cache(_REMEMBERED_FILES)(self._read)
+
+    def _read(self, checksum: str) -> tuple[FileHeader, bytes]:
+        return self.repository.read_file(ObjectName(ObjectKind.FILE, checksum))
+
+    def bytes_of(self, checksum: str) -> bytes:
+        """A file's content."""
+        return self.read(checksum)[1]
+
+    def entries(self, commit: str) -> list[Entry]:
+        """The files of a commit with their sizes."""
+        if commit == EMPTY:
+            return []
+        return [
+            Entry(path=path, checksum=name.checksum, size_bytes=self.repository.object_bytes(name))
+            for path, name in walk_files(self.history, self.history.commits[commit].tree)
+            if name.kind is ObjectKind.FILE
+        ]
+
+
+def _encode_files(content: _Content, base: str, target: str, settings: Settings) -> list[EncodedObject]:
+    """The regular files that the base lacks, in the order in which they pack best."""
+    lacking = content.objects.missing(base, target)
+    wanted = [
+        entry
+        for entry in content.entries(target)
+        if ObjectName(ObjectKind.FILE, entry.checksum) not in lacking or not content.read(entry.checksum)[0].is_link
+    ]
+    pairings = pair_objects(content.entries(base), wanted, content.bytes_of, content.bytes_of)
+    encoded = encode_objects(pairings, content.bytes_of, content.bytes_of, budget_core_s=settings.budget_core_s)
+    return order_objects(list(encoded))
+
+
+# -- pieces of a part ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Meta:
+    """A folder or its attributes."""
+
+    name: ObjectName
+    data: bytes
+
+    @property
+    def payload_bytes(self) -> int:
+        return len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """A symbolic link."""
+
+    name: ObjectName
+    header: FileHeader
+
+    @property
+    def payload_bytes(self) -> int:
+        return len(self.header.link_target.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A regular file, whole or as a patch."""
+
+    encoded: EncodedObject
+    header: FileHeader
+    content: bytes
+
+    @property
+    def name(self) -> ObjectName:
+        return ObjectName(ObjectKind.FILE, self.encoded.checksum)
+
+    @property
+    def payload_bytes(self) -> int:
+        return len(self.encoded.stream) + 32
+
+
+_Piece = _Meta | _Link | _File
+
+
+def _metadata(repository: OSTreeRepository, missing: Iterable[ObjectName]) -> Iterator[_Meta]:
+    for name in missing:
+        if name.kind is not ObjectKind.FILE:
+            yield _Meta(name, repository.read_object(name))
+
+
+def _links(content: _Content, missing: Iterable[ObjectName]) -> Iterator[_Link]:
+    for name in missing:
+        if name.kind is ObjectKind.FILE and content.read(name.checksum)[0].is_link:
+            yield _Link(name, content.read(name.checksum)[0])
+
+
+def _is_fallback(piece: _File, settings: Settings) -> bool:
+    return settings.fallback_bytes is not None and len(piece.content) >= settings.fallback_bytes
+
+
+def _fallback(repository: OSTreeRepository, piece: _File) -> Fallback:
+    return Fallback(name=piece.name, loose_bytes=repository.loose_bytes(piece.name), object_bytes=len(piece.content))
+
+
+def _groups(pieces: Sequence[_Piece], max_part_bytes: int) -> Iterator[list[_Piece]]:
+    """Pieces in order, as many together as a part may hold; a larger one stands alone."""
+    group: list[_Piece] = []
+    used = 0
+    for piece in pieces:
+        if group and used + piece.payload_bytes > max_part_bytes:
+            yield group
+            group, used = [], 0
+        group.append(piece)
+        used += piece.payload_bytes
+    if group:
+        yield group
+
+
+@dataclass(slots=True)
+class _Builder:
+    """A part under construction."""
+
+    modes: dict[Mode, int] = field(default_factory=dict)
+    xattrs: dict[Xattrs, int] = field(default_factory=dict)
+    payload: bytearray = field(default_factory=bytearray)
+    operations: list[Operation] = field(default_factory=list)
+    names: list[ObjectName] = field(default_factory=list)
+    object_bytes: int = 0
+
+    def add_all(self, pieces: Iterable[_Piece]) -> _Builder:
+        for piece in pieces:
+            self.names.append(piece.name)
+            match piece:
+                case _Meta(_, data):
+                    self.operations.append(SpliceMeta(len(data), self._put(data)))
+                    self.object_bytes += len(data)
+                case _Link(_, header):
+                    self._splice(header, header.link_target.encode())
+                case _File(encoded, header, content) if encoded.source is None:
+                    self._splice(header, content)
+                case _File(encoded, header, content):
+                    self._patch(encoded, header, len(content))
+        return self
+
+    def finish(self) -> tuple[Part, tuple[ObjectName, ...], int]:
+        """The part, the objects that it makes, and their size in bytes."""
+        part = Part(
+            modes=tuple(self.modes),
+            xattrs=tuple(self.xattrs),
+            payload=bytes(self.payload),
+            operations=write_operations(self.operations),
+        )
+        return part, tuple(self.names), self.object_bytes
+
+    def _put(self, data: bytes) -> int:
+        at = len(self.payload)
+        self.payload += data
+        return at
+
+    def _attributes(self, header: FileHeader) -> tuple[int, int]:
+        """Places of a file's mode and extended attributes."""
+        mode = self.modes.setdefault((header.uid, header.gid, header.mode), len(self.modes))
+        return mode, self.xattrs.setdefault(header.xattrs, len(self.xattrs))
+
+    def _splice(self, header: FileHeader, data: bytes) -> None:
+        self.operations.append(SpliceFile(*self._attributes(header), len(data), self._put(data)))
+        self.object_bytes += len(data)
+
+    def _patch(self, encoded: EncodedObject, header: FileHeader, size_bytes: int) -> None:
+        source_at = self._put(bytes.fromhex(encoded.source or ""))
+        stream_at = self._put(encoded.stream)
+        self.operations += [
+            Open(*self._attributes(header), size_bytes),
+            ReadFrom(source_at),
+            Patch(stream_at, len(encoded.stream)),
+            Close(),
+        ]
+        self.object_bytes += size_bytes

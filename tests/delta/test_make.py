@@ -1,0 +1,95 @@
+"""Deltas of our own: what stock clients make of them is the target, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from planner.delta.make import Delta, Settings, make_delta
+from planner.delta.superblock import read_superblock
+from planner.history.objects import ObjectSets
+from planner.history.records import EMPTY, ObjectKind, ObjectName
+from tests.delta.test_reading import apply_delta
+from tests.delta.worlds import World, copy_with, make_world, run_ostree
+
+
+@pytest.fixture(scope="module", params=["bare-user", "archive"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"), request.param)
+
+
+def write(delta: Delta, folder: Path) -> Path:
+    """The delta's files as clients expect them; the superblock's path."""
+    folder.mkdir()
+    for number, part in enumerate(delta.parts):
+        (folder / str(number)).write_bytes(part)
+    (folder / "superblock").write_bytes(delta.superblock)
+    return folder / "superblock"
+
+
+ENDS = [(None, 0), (0, 1), (1, 2), (0, 2), (2, 0)]
+
+
+def commits_of(world: World, ends: tuple[int | None, int]) -> tuple[str, str]:
+    return EMPTY if ends[0] is None else world.commits[ends[0]], world.commits[ends[1]]
+
+
+@pytest.mark.parametrize("ends", ENDS, ids=str)
+@pytest.mark.parametrize("settings", [Settings(), Settings(max_part_bytes=20_000)], ids=["one part", "small parts"])
+def test_a_stock_client_applies_it_and_we_do(
+    world: World, tmp_path: Path, ends: tuple[int | None, int], settings: Settings
+) -> None:
+    base, target = commits_of(world, ends)
+    objects = ObjectSets(world.repository.read_history())
+    delta = make_delta(world.repository, objects, base, target, settings)
+    path = write(delta, tmp_path / "delta")
+    superblock, made = apply_delta(world, path)
+    assert (superblock.base, superblock.target, superblock.fallbacks) == (base, target, ())
+    assert {*made, ObjectName(ObjectKind.COMMIT, target)} == objects.missing(base, target) | {
+        ObjectName(ObjectKind.COMMIT, target)
+    }
+    client = copy_with(world, () if base == EMPTY else (base,), tmp_path)
+    run_ostree("static-delta", "apply-offline", f"--repo={client}", path.parent)
+    run_ostree("fsck", "--quiet", f"--repo={client}")
+    assert run_ostree("ls", "-RCX", f"--repo={client}", target) == run_ostree(
+        "ls", "-RCX", f"--repo={world.path}", target
+    )
+
+
+def test_the_same_delta_is_the_same_bytes(world: World) -> None:
+    base, target = world.commits[:2]
+    one, two = (
+        make_delta(world.repository, ObjectSets(world.repository.read_history()), base, target) for _ in range(2)
+    )
+    assert one == two
+
+
+def test_it_is_smaller_than_the_stock_tools(world: World, tmp_path: Path) -> None:
+    """A renamed library with a few changed bytes: the stock tool sends it whole."""
+    base, target = world.commits[:2]
+    delta = make_delta(world.repository, ObjectSets(world.repository.read_history()), base, target)
+    stock = tmp_path / "stock"
+    stock.mkdir()
+    run_ostree(
+        *("static-delta", "generate", f"--repo={world.path}", f"--from={base}", f"--to={target}"),
+        *("--min-fallback-size=0", f"--filename={stock / 'superblock'}"),
+    )
+    stock_bytes = sum(path.stat().st_size for path in stock.iterdir())
+    assert len(delta.superblock) + sum(map(len, delta.parts)) < 0.5 * stock_bytes
+
+
+def test_large_whole_objects_are_left_to_be_fetched(world: World) -> None:
+    delta = make_delta(
+        world.repository,
+        ObjectSets(world.repository.read_history()),
+        EMPTY,
+        world.commits[0],
+        Settings(fallback_bytes=100_000),
+    )
+    superblock = read_superblock(delta.superblock)
+    sizes = {one.name: one.object_bytes for one in superblock.fallbacks}
+    assert max(sizes.values()) == 200_000
+    for name, size_bytes in sizes.items():
+        assert len(world.repository.read_object(name)) == size_bytes >= 100_000
+        assert all(name not in part.objects for part in superblock.parts)
