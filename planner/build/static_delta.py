@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from planner.build.tools import is_missing, run_tool
-from planner.errors import BuildError, InputError, ToolError
+from planner.delta.superblock import read_superblock
+from planner.errors import BuildError, InputError, RepositoryError, ToolError
 from planner.history.records import EMPTY, ObjectKind, ObjectName, is_checksum
 
 # The stock generator takes about 1 s per MB that changed (measured: 0.5 to 1.1). One that hangs must not hold the
@@ -93,27 +94,12 @@ def read_ends(superblock: bytes) -> tuple[str, str]:
 
     Raises:
         BuildError: it is not a superblock.
-
-    Source: GVariant specification, 2.5 (framing offsets); libostree, OSTREE_STATIC_DELTA_SUPERBLOCK_FORMAT.
     """
-    offset_bytes = _offset_bytes(len(superblock))
-    # The ends of the tuple's members of variable length stand at its end, the first member's last.
-    ends = [
-        int.from_bytes(superblock[len(superblock) - (place + 1) * offset_bytes :][:offset_bytes], "little")
-        for place in range(3)
-    ]
-    timestamp_at = (ends[0] + 7) // 8 * 8
-    base, target = superblock[timestamp_at + 8 : ends[1]], superblock[ends[1] : ends[2]]
-    if len(superblock) < _SMALLEST_SUPERBLOCK_BYTES or len(base) not in (0, 32) or len(target) != 32:
-        raise BuildError("is not a delta's superblock")
-    return base.hex(), target.hex()
-
-
-_SMALLEST_SUPERBLOCK_BYTES = 48  # a timestamp, a target and the offsets
-
-
-def _offset_bytes(container_bytes: int) -> int:
-    return next(size for size in (1, 2, 4, 8) if container_bytes < 256**size)
+    try:
+        found = read_superblock(superblock)
+    except RepositoryError as error:
+        raise BuildError("is not a delta's superblock", reason=str(error)) from error
+    return found.base, found.target
 
 
 def _check_names(base: str, target: str) -> None:

@@ -219,6 +219,7 @@ def step(
         if entering < reached:
             reached = entering
             back[row, state] = best
+            changed[state] = 0
         difference = (byte - np.int64(old[place])) & 255
         cost[state] = reached + costs[changed[state], difference]
         changed[state] = 1 if difference != 0 else 0

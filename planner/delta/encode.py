@@ -21,15 +21,16 @@ from planner.delta.pairing import Pairing, ReadContent, Source, normalise_name, 
 # (set the source, open, patch, close against one for a whole object).
 SOURCE_BYTES = 32 + 6
 
-# A further source is tried only while the best one saves less than this: sources are proposed the likeliest first,
-# and of objects whose first difference was smaller no other source was better in any history measured.
+# A further source is tried only until one is below this fraction of the whole: sources come the likeliest first, and
+# each that is tried costs as many seconds as the first.
 GOOD_FRACTION = 0.5
 
 # Content that compresses no better than this is compressed already. Two such files share words only where one holds
 # pieces of the other, which a sketch sees at a twentieth of a difference's seconds.
 _PACKED_FRACTION = 0.95
 
-# Projected core-seconds of `diff`, measured on libraries and text: sorting old, and choosing covers of new.
+# Projected core-seconds of `diff`: sorting old, and choosing covers of new. Measured on libraries with few bytes in
+# common at their ends, so that the projection is an upper one; text takes a third of it.
 _DIFF_CORE_S_PER_OLD_BYTE = 9e-8
 _DIFF_CORE_S_PER_NEW_BYTE = 6e-8
 
@@ -161,7 +162,8 @@ def order_objects(objects: Sequence[EncodedObject]) -> list[EncodedObject]:
     """The objects in the order in which a part compresses best: like streams beside each other.
 
     By kind, then by what the name ends in, by name, and by path: translations of one file, and one library's
-    differences, repeat each other.
+    differences, repeat each other. Measured on four histories, this is 0.1 to 1.3 % smaller than the order of paths,
+    and within 0.2 % of the best of eight orders.
     """
     return sorted(objects, key=lambda item: (item.kind, *_likeness(item.path), item.path, item.checksum))
 
@@ -169,10 +171,12 @@ def order_objects(objects: Sequence[EncodedObject]) -> list[EncodedObject]:
 def part_filters(payload_bytes: int, effort: Effort = Effort.BALANCED) -> list[dict[str, int]]:
     """The LZMA2 filter for a part with so many bytes of payload, as the `lzma` module takes it.
 
-    All decode with a stock client. Position bits are of no use: differences have no alignment. What costs seconds is
-    how long a match may be before the search ends (`nice_len`). Measured on lxml 4.9.3-4, 18.3 MB of differences:
-    64 is 1.5 core-seconds, 128 takes 2.5 for 5 % fewer bytes, 273 takes 4.2 for another 4 %. Literal bits (`lc`, `lp`)
-    change less than half a percent either way.
+    All decode with a stock client. Position bits (`pb`) are of no use, not even to whole libraries: 0.3 to 1.2 %. What
+    costs seconds is how long a match may be before the search ends (`nice_len`). Measured on lxml 4.9.3-4, 18.3 MB of
+    differences: 64 is 1.7 core-seconds, 128 takes 2.7 for 8 % fewer bytes, 273 takes 4.2 for another 4 %; on Django
+    4.2.8-5.0, 10.3 MB, the same steps are 0.7 s, 1.1 s for 1.1 %, 1.8 s for 0.6 %. Literal bits (`lc`, `lp`) and match
+    finders (`mf`) change less than half a percent; a smaller `depth` loses more bytes than a smaller `nice_len` does
+    for the same seconds.
     """
     nice_len = {Effort.QUICK: 64, Effort.BALANCED: 128, Effort.SMALLEST: 273}[effort]
     dictionary_bytes = min(max(_MIN_DICTIONARY_BYTES, 1 << (payload_bytes - 1).bit_length()), _MAX_DICTIONARY_BYTES)

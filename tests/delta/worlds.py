@@ -13,6 +13,9 @@ from planner.history.ostree import OSTreeRepository
 _XATTR = "user.deltaplan.test"
 
 
+_LONG_TARGET = "/".join(f"folder{n}" for n in range(30))
+
+
 @dataclass(frozen=True)
 class World:
     """A repository of mode bare-user, and its commits, oldest first."""
@@ -44,6 +47,7 @@ def make_world(folder: Path, mode: str = "bare-user") -> World:
     _write(tree / "usr/bin/tool", b"#!/bin/sh\necho one\n", mode=0o755)
     _write(tree / "usr/empty", b"")
     (tree / "usr/link").symlink_to("bin/tool")
+    (tree / "usr/becomes-a-file").symlink_to(_LONG_TARGET)
     commits = [_commit(repo, tree, "one")]
 
     _write(tree / "usr/share/doc/long.txt", text.replace("line 17 ", "line seventeen ").encode())
@@ -57,6 +61,8 @@ def make_world(folder: Path, mode: str = "bare-user") -> World:
     _write(tree / "usr/new/deep/folder/file.py", text[:20_000].encode())
     (tree / "usr/link").unlink()
     (tree / "usr/link").symlink_to("new/deep")
+    (tree / "usr/becomes-a-file").unlink()
+    _write(tree / "usr/becomes-a-file", _LONG_TARGET.encode() * 3)
     commits.append(_commit(repo, tree, "two"))
 
     _write(tree / "usr/bin/tool", b"#!/bin/sh\necho three\n", mode=0o755)
