@@ -14,6 +14,7 @@ from typing import Protocol
 from planner.build import static_delta
 from planner.build.bundle import Bundle, apply_bundle, encode_bundle, read_bundle
 from planner.build.codecs import CODECS
+from planner.delta import paths
 from planner.errors import BuildError, InputError
 from planner.history.files import read_bounded, write_atomically
 from planner.history.objects import ObjectSets
@@ -108,7 +109,7 @@ class OSTreeBuilder:
     def published_path(self, base: str, target: str, codec: str) -> str:
         """Where OSTree clients look for the delta. Raises as `Builder.published_path`."""
         _check_pair(base, target, codec, (STOCK_CODEC,))
-        return static_delta.relative_path(base, target)
+        return paths.relative_path(base, target)
 
 
 def _check_pair(base: str, target: str, codec: str, codecs: Collection[str]) -> None:

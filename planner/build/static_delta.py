@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,35 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from planner.build.tools import is_missing, run_tool
+from planner.delta.paths import SUPERBLOCK, check_names
 from planner.delta.superblock import read_superblock
-from planner.errors import BuildError, InputError, RepositoryError, ToolError
-from planner.history.records import EMPTY, ObjectKind, ObjectName, is_checksum
+from planner.errors import BuildError, RepositoryError, ToolError
+from planner.history.records import EMPTY, ObjectKind, ObjectName
 
 # The stock generator takes about 1 s per MB that changed (measured: 0.5 to 1.1). One that hangs must not hold the
 # night's worker.
 GENERATE_TIMEOUT_S = 4 * 3600.0
 # Pulling, applying and checking are bound by the disk; an hour is 100 GB at 30 MB/s.
 PROVE_TIMEOUT_S = 3600.0
-
-SUPERBLOCK = "superblock"
-
-
-def relative_path(base: str, target: str) -> str:
-    """Where a client looks for the delta, from the repository's folder.
-
-    Raises:
-        InputError: a name is not 64 lowercase hex digits (the base may be empty).
-
-    Source: libostree, ostree-core.c, _ostree_get_relative_static_delta_path.
-
-    >>> relative_path("", "ff" * 32)
-    'deltas/__/________________________________________8'
-    """
-    _check_names(base, target)
-    name = _modified_base64(target)
-    if base != EMPTY:
-        name = f"{_modified_base64(base)}-{name}"
-    return f"deltas/{name[:2]}/{name[2:]}"
 
 
 def generate(repository_path: Path, base: str, target: str, into: Path) -> None:
@@ -50,7 +30,7 @@ def generate(repository_path: Path, base: str, target: str, into: Path) -> None:
         InputError: a name is not 64 lowercase hex digits (the base may be empty).
         ToolError: `ostree` is missing or failed; `into` may hold a part of a delta.
     """
-    _check_names(base, target)
+    check_names(base, target)
     start = "--empty" if base == EMPTY else f"--from={base}"
     run_tool(
         [
@@ -73,7 +53,7 @@ def prove(repository_path: Path, base: str, target: str, delta: Path, scratch: P
         InputError: a name is not 64 lowercase hex digits (the base may be empty).
         ToolError: a program is missing, or the base cannot be pulled from the repository.
     """
-    _check_names(base, target)
+    check_names(base, target)
     _check_ends(delta, base, target)
     with _copy_of(_provide_base(repository_path, base, scratch), scratch) as client:
         try:
@@ -102,13 +82,6 @@ def read_ends(superblock: bytes) -> tuple[str, str]:
     return found.base, found.target
 
 
-def _check_names(base: str, target: str) -> None:
-    # They become arguments and file names.
-    for name, checksum in (("base", base), ("target", target)):
-        if not is_checksum(checksum) and not (name == "base" and checksum == EMPTY):
-            raise InputError("commit id is not 64 lowercase hex digits", path=name, got=checksum)
-
-
 def _check_ends(delta: Path, base: str, target: str) -> None:
     path = delta / SUPERBLOCK
     try:
@@ -125,10 +98,6 @@ def _check_has_target(client: Path, target: str, delta: Path) -> None:
     is_partial = (client / "state" / f"{target}.commitpartial").exists()
     if is_partial or not (client / "objects" / name[:2] / name[2:]).exists():
         raise BuildError("the delta does not make its target", path=str(delta), target=target, is_partial=is_partial)
-
-
-def _modified_base64(checksum: str) -> str:
-    return base64.b64encode(bytes.fromhex(checksum)).decode().rstrip("=").replace("/", "_")
 
 
 def _provide_base(repository_path: Path, base: str, scratch: Path) -> Path:

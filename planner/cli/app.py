@@ -20,6 +20,7 @@ VERBS = {
     "plan": "plan",
     "explain": "explain",
     "build": "build",
+    "delta": "delta",
     "publish": "publish",
     "follow": "follow",
     "nightly": "nightly",

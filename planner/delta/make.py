@@ -11,6 +11,7 @@ from planner.delta.encode import Effort, EncodedObject, encode_objects, order_ob
 from planner.delta.operations import Close, Open, Operation, Patch, ReadFrom, SpliceFile, SpliceMeta, write_operations
 from planner.delta.pairing import Entry, pair_objects
 from planner.delta.parts import Mode, Part, write_part
+from planner.delta.paths import relative_path
 from planner.delta.superblock import Fallback, PartHeader, Superblock, write_superblock
 from planner.history.objects import ObjectSets, walk_files
 from planner.history.ostree import OSTreeRepository
@@ -36,12 +37,14 @@ class Settings:
     """What a delta is to be like.
 
     `fallback_bytes`: objects of at least so many bytes that no difference makes smaller are left to be fetched on their
-    own (None: none are, so the delta applies without its repository); `budget_core_s` as in `encode_objects`.
+    own (None: none are, so the delta applies without its repository); `is_inline`: the superblock holds the parts;
+    `budget_core_s` as in `encode_objects`.
     """
 
     effort: Effort = Effort.BALANCED
     max_part_bytes: int = MAX_PART_BYTES
     fallback_bytes: int | None = None
+    is_inline: bool = False
     budget_core_s: float | None = None
 
 
@@ -83,8 +86,10 @@ def make_delta(
         commit=repository.read_object(ObjectName(ObjectKind.COMMIT, target)),
         parts=headers,
         fallbacks=tuple(fallbacks),
+        inline=dict(enumerate(files)) if settings.is_inline else {},
     )
-    return Delta(superblock=write_superblock(superblock), parts=files)
+    data = write_superblock(superblock, f"{relative_path(base, target)}/")
+    return Delta(superblock=data, parts=() if settings.is_inline else files)
 
 
 # -- what goes in ----------------------------------------------------------------------------------------------------
@@ -248,7 +253,8 @@ class _Builder:
         part = Part(
             modes=tuple(self.modes),
             xattrs=tuple(self.xattrs),
-            payload=bytes(self.payload),
+            # A stock client refuses to write even nothing from a payload of nothing: an empty file alone in its part.
+            payload=bytes(self.payload) or b"\0",
             operations=write_operations(self.operations),
         )
         return part, tuple(self.names), self.object_bytes

@@ -35,6 +35,9 @@ from planner.optimize.standing import BOUND_ROUNDING, Standing
 LARGEST_EXACT_COLUMNS = 1_000_000
 """Above this the formulation alone needs gigabytes, so it is not handed over."""
 
+_LARGEST_CORE_COLUMNS = 600_000
+"""A core's limit: beside it stand the whole problem and the ascent's arrays."""
+
 _FIRST_EXACT_COLUMNS = 15_000
 """Where no more than this is left after the first rounds, HiGHS needs about a second and is asked at once."""
 
@@ -187,11 +190,11 @@ class _Run:
                 return  # limits bind
             cycles += move == "cycle"
             if cycles == _CYCLES_PER_CORE:
-                if self._ask_core(pursuit, prices, columns) or columns >= LARGEST_EXACT_COLUMNS or known.is_proven():
+                if self._ask_core(pursuit, prices, columns) or columns >= _LARGEST_CORE_COLUMNS or known.is_proven():
                     return
                 # Where shares prove little, the relaxation has to: facility location with few dear depots.
                 growth = _CORE_GROWTH if known.gap() < _MOST_GAP_TO_CLIMB else inf
-                columns, cycles = int(min(columns * growth, LARGEST_EXACT_COLUMNS)), 0
+                columns, cycles = int(min(columns * growth, _LARGEST_CORE_COLUMNS)), 0
 
     def _has_many_parts(self) -> bool:
         """Whether parts are shared on a scale that the plain formulation is not made for, and shares still fit."""

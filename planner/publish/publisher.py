@@ -21,7 +21,7 @@ from typing import Protocol
 
 from planner.build.builders import DELTA_FILE
 from planner.build.pool import EXTENSION_PATH, Pool
-from planner.build.static_delta import SUPERBLOCK
+from planner.delta.paths import SUPERBLOCK
 from planner.errors import BuildError, InputError, PublishError
 from planner.history.files import full_disk_as_error, sync_directory, write_atomically
 from planner.publish.routes import MAX_INDEX_BYTES, PublishedRoute, format_index, index_path, parse_index

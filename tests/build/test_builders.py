@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from planner.build import static_delta
 from planner.build.builders import DELTA_FILE, Builder, OSTreeBuilder, StoreBuilder
 from planner.build.bundle import encode_bundle
 from planner.build.codecs import CODECS
+from planner.delta import paths
 from planner.errors import BuildError, InputError
 from planner.history.objects import ObjectSets
 from planner.history.records import History
@@ -206,5 +206,5 @@ def test_a_delta_that_makes_more_than_is_missing_is_noticed(store_world: World, 
 @needs_ostree
 def test_an_ostree_delta_is_published_where_clients_look(ostree_world: World, tmp_path: Path) -> None:
     builder = OSTreeBuilder(ostree_world.path, tmp_path)
-    expected = static_delta.relative_path(ostree_world.first, ostree_world.second)
+    expected = paths.relative_path(ostree_world.first, ostree_world.second)
     assert builder.published_path(ostree_world.first, ostree_world.second, STOCK_CODEC) == expected

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.build import static_delta
+from planner.delta import paths
 from planner.errors import BuildError, InputError, PlannerError, ToolError
 from tests.build.worlds import World, list_paths, make_ostree, ostree
 
@@ -184,7 +185,7 @@ def test_a_base_that_the_repository_lacks_is_a_tool_error(world: World, tmp_path
 @pytest.mark.parametrize("name", ["", "../../x", "--help", "A" * 64, "ab" * 32 + "\n", "main"])
 def test_what_is_no_checksum_never_reaches_a_command(world: World, tmp_path: Path, name: str) -> None:
     for attempt in (
-        static_delta.relative_path,
+        paths.relative_path,
         lambda base, target: static_delta.generate(world.path, base, target, tmp_path),
     ):
         with pytest.raises(InputError, match="target"):
@@ -210,18 +211,18 @@ def test_the_published_path_is_the_stock_generators(own_world: World, ends: tupl
     start = f"--from={base}" if base else "--empty"
     ostree("static-delta", "generate", f"--repo={own_world.path}", start, f"--to={target}")
     made = [path for path in own_world.path.glob("deltas/*/*") if path.is_dir()]
-    assert [str(path.relative_to(own_world.path)) for path in made] == [static_delta.relative_path(base, target)]
+    assert [str(path.relative_to(own_world.path)) for path in made] == [paths.relative_path(base, target)]
 
 
 def test_a_delta_renamed_in_is_listed_after_reindex(own_world: World, tmp_path: Path) -> None:
     delta = _generate(own_world, own_world.first, own_world.second, tmp_path / "delta")
-    place = own_world.path / static_delta.relative_path(own_world.first, own_world.second)
+    place = own_world.path / paths.relative_path(own_world.first, own_world.second)
     place.parent.mkdir(parents=True)
     delta.rename(place)
     ostree("static-delta", "reindex", f"--repo={own_world.path}")
     listed = ostree("static-delta", "list", f"--repo={own_world.path}").split()
     assert listed == [f"{own_world.first}-{own_world.second}"]
-    index = own_world.path / "delta-indexes" / static_delta.relative_path("", own_world.second).removeprefix("deltas/")
+    index = own_world.path / "delta-indexes" / paths.relative_path("", own_world.second).removeprefix("deltas/")
     assert index.with_name(index.name + ".index").is_file()
 
 

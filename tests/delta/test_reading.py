@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from planner.build.static_delta import relative_path
 from planner.delta.apply import MadeObject, apply_part
 from planner.delta.parts import read_part
+from planner.delta.paths import relative_path
 from planner.delta.superblock import Superblock, read_superblock
 from planner.history.objects import ObjectSets
 from planner.history.records import EMPTY, ObjectKind, ObjectName

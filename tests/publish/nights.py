@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from planner.build.pool import measure_files
-from planner.build.static_delta import relative_path
+from planner.delta.paths import relative_path
 from planner.follow.follower import follow
 from planner.follow.remote import FolderRemote
 from planner.follow.store_client import StoreClient
