@@ -92,9 +92,11 @@ def _run(
     match operation:
         case SpliceMeta(size_bytes, offset):
             _expect(desk.header is None, "makes an object within a file", where)
+            desk.source = None
             return None, _cut(part.payload, offset, _bounded(size_bytes, left, where), where)
         case SpliceFile(mode, xattrs, size_bytes, offset):
             _expect(desk.header is None, "makes an object within a file", where)
+            desk.source = None
             content = _cut(part.payload, offset, _bounded(size_bytes, left, where), where)
             return _header(part, mode, xattrs, content, where), content
         case Open(mode, xattrs, size_bytes):

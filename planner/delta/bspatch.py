@@ -52,7 +52,10 @@ def apply_patch(old: bytes, patch: bytes, new_bytes: int, *, where: str = "") ->
 
 
 def _steps(patch: bytes, new_bytes: int, where: str) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """The steps, until the new file is complete; what comes behind is not looked at, as stock clients do."""
+    """The steps, until the new file is complete; what comes behind is not looked at, as stock clients do.
+
+    bsdiff writes steps that make nothing, long runs of them in periodic data; each takes its bytes of the patch.
+    """
     data, at, made = np.frombuffer(patch, dtype=np.uint8), 0, 0
     while made < new_bytes:
         if at + STEP_BYTES > len(patch):
@@ -61,8 +64,6 @@ def _steps(patch: bytes, new_bytes: int, where: str) -> Iterator[tuple[np.ndarra
         at += STEP_BYTES
         if added < 0 or inserted < 0 or added + inserted > min(new_bytes - made, len(patch) - at):
             raise RepositoryError("is a patch with an impossible step", path=where, added=added, inserted=inserted)
-        if not added + inserted:
-            raise RepositoryError("is a patch with a step that makes nothing", path=where)
         yield data[at : at + added], data[at + added : at + added + inserted], seek
         at += added + inserted
         made += added + inserted

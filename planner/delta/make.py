@@ -271,7 +271,8 @@ class _Builder:
 
     def _splice(self, header: FileHeader, data: bytes) -> None:
         self.operations.append(SpliceFile(*self._attributes(header), len(data), self._put(data)))
-        self.object_bytes += len(data)
+        # As the stock tool counts: links are nothing.
+        self.object_bytes += 0 if header.is_link else len(data)
 
     def _patch(self, encoded: EncodedObject, header: FileHeader, size_bytes: int) -> None:
         source_at = self._put(bytes.fromhex(encoded.source or ""))

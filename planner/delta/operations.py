@@ -20,7 +20,7 @@ MOST_NUMBER_BYTES = 10
 
 @dataclass(frozen=True, slots=True)
 class SpliceMeta:
-    """A commit, folder or folder's attributes whole, from the payload."""
+    """A commit, folder or folder's attributes whole, from the payload; the read source is dropped, as by `Close`."""
 
     size_bytes: int
     offset: int

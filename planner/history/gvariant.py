@@ -30,7 +30,7 @@ _MAX_TYPE_CHARACTERS = 1024
 # small file into gigabytes. OSTree's own arrays stay below one.
 _MAX_CONTAINERS_PER_BYTE = 8
 
-_NUMBERS = {
+NUMBER_FORMATS = {
     "b": "<B",
     "y": "<B",
     "n": "<h",
@@ -42,8 +42,10 @@ _NUMBERS = {
     "h": "<i",
     "d": "<d",
 }
-_BASIC = {*_NUMBERS, "s", "o", "g"}
-_OFFSET_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+"""How `struct` reads and writes each type of number, a truth value as the byte that it is."""
+
+_BASIC = {*NUMBER_FORMATS, "s", "o", "g"}
+OFFSET_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 _OBJECT_PATH = re.compile("/|(/[A-Za-z0-9_]+)+")
 _SIGNATURE = re.compile("[bynqiuxtdhsogva(){}]*")
@@ -166,7 +168,7 @@ def _compile_members(text: str, at: int, depth: int, closing: str) -> tuple[tupl
 
 
 def _number(code: str) -> _Type:
-    form = struct.Struct(_NUMBERS[code])
+    form = struct.Struct(NUMBER_FORMATS[code])
 
     def read(data: bytes, start: int, end: int, _depth: int) -> Any:
         if end - start != form.size:
@@ -221,7 +223,7 @@ def _read_variant(data: bytes, start: int, end: int, depth: int) -> Any:
 
 
 _LEAVES = {
-    **{code: _number(code) for code in _NUMBERS},
+    **{code: _number(code) for code in NUMBER_FORMATS},
     "s": _Type(1, None, 1, 0, _read_string),
     "o": _Type(1, None, 2, 0, _read_object_path),
     "g": _Type(1, None, 1, 0, _read_signature),
@@ -303,7 +305,7 @@ def _read_ends(data: bytes, start: int, end: int) -> tuple[tuple[int, ...], int]
     count = table_bytes // width
     if count < 1 or table_bytes % width or not _is_narrow(array_bytes - table_bytes, count, width):
         _refuse("an array's offsets are out of bounds")
-    return struct.unpack_from(f"<{count}{_OFFSET_CODES[width]}", data, end - table_bytes), end - table_bytes
+    return struct.unpack_from(f"<{count}{OFFSET_CODES[width]}", data, end - table_bytes), end - table_bytes
 
 
 def _tuple(members: tuple[_Type, ...]) -> _Type:

@@ -13,21 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from planner.history.gvariant import GVariantError
-
-_NUMBERS = {
-    "b": "<?",
-    "y": "<B",
-    "n": "<h",
-    "q": "<H",
-    "i": "<i",
-    "u": "<I",
-    "x": "<q",
-    "t": "<Q",
-    "h": "<i",
-    "d": "<d",
-}
-_OFFSET_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+from planner.history.gvariant import NUMBER_FORMATS, OFFSET_CODES, GVariantError
 
 
 class Variant(NamedTuple):
@@ -82,8 +68,8 @@ def _shape(type_string: str) -> _Shape:
 def _shape_at(text: str, at: int) -> tuple[_Shape, int]:
     """The shape of the type that starts at a place in `text`, and where it ends."""
     code = text[at : at + 1]
-    if code in _NUMBERS and code:
-        size = struct.calcsize(_NUMBERS[code])
+    if code in NUMBER_FORMATS and code:
+        size = struct.calcsize(NUMBER_FORMATS[code])
         return _Shape(code, (), size, size), at + 1
     if code in ("s", "o", "g", "v") and code:
         return _Shape(code, (), 8 if code == "v" else 1, None), at + 1
@@ -112,8 +98,8 @@ def _tuple_shape(code: str, members: tuple[_Shape, ...]) -> _Shape:
 def _write(shape: _Shape, value: Any) -> bytes:
     if isinstance(value, Serialised):
         return value.data
-    if shape.code in _NUMBERS:
-        return struct.pack(_NUMBERS[shape.code], value)
+    if shape.code in NUMBER_FORMATS:
+        return struct.pack(NUMBER_FORMATS[shape.code], value)
     return _WRITERS[shape.code](shape, value)
 
 
@@ -179,7 +165,7 @@ _WRITERS: dict[str, Callable[[_Shape, Any], bytes]] = {
 def _framed(body: bytearray, ends: list[int]) -> bytes:
     """A container's body and its framing offsets, in the narrowest width that can hold the container's size."""
     width = next(width for width in (1, 2, 4, 8) if len(body) + width * len(ends) < 256**width)
-    return bytes(body) + struct.pack(f"<{len(ends)}{_OFFSET_CODES[width]}", *ends)
+    return bytes(body) + struct.pack(f"<{len(ends)}{OFFSET_CODES[width]}", *ends)
 
 
 def _round_up(at: int, alignment: int) -> int:

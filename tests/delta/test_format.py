@@ -138,13 +138,28 @@ def test_a_patch_of_bsdiffs_blocks_makes_the_new_file(old: bytes, new: bytes) ->
         (b"", "too early"),
         (struct.pack("<QQQ", 5, 0, 0) + b"1234", "impossible"),
         (struct.pack("<QQQ", 1 | 1 << 63, 6, 0) + b"123456", "impossible"),
-        (struct.pack("<QQQ", 0, 0, 0) * 9, "nothing"),
+        (struct.pack("<QQQ", 0, 0, 0) * 9, "too early"),
         (struct.pack("<QQQ", 2**62, 2**62, 0), "impossible"),
     ],
 )
 def test_damaged_patches_are_refused(patch: bytes, reason: str) -> None:
     with pytest.raises(RepositoryError, match=reason):
         apply_patch(b"abcdef", patch, 5)
+
+
+def test_steps_that_make_nothing_are_passed_over() -> None:
+    """Bsdiff writes them, and they may move the place in the old file."""
+    patch = write_patch([(b"", b"", 2), (b"", b"", 1), (bytes(3), b"x", 0)])
+    assert apply_patch(b"abcdef", patch, 4) == b"defx"
+
+
+def test_a_whole_object_drops_the_read_source() -> None:
+    """As stock clients do: what is written after it comes from the payload."""
+    _, whole = one_file(b"ab")
+    _, pieced = one_file(b"yz")
+    operations = [ReadFrom(4), SpliceFile(0, 0, 2, 0), Open(0, 0, 2), Write(2, 2), Close()]
+    made = list(apply_part(part_of(b"abyz" + bytes(32), operations), [whole, pieced], lambda _: b"0123456789"))
+    assert [one.content for one in made] == [b"ab", b"yz"]
 
 
 def one_file(content: bytes, mode: int = stat.S_IFREG | 0o644) -> tuple[FileHeader, ObjectName]:
