@@ -219,7 +219,8 @@ def in_process(arguments: list[str]) -> dict[str, float | str | None]:
     """This script in a process of its own; its last line is the answer."""
     done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        return {"error": (done.stderr.strip().splitlines() or ["failed"])[-1]}
+        # Below zero it is a signal's number: 9 is what the kernel sends where memory ran out.
+        return {"error": (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]}
     answer: dict[str, float | str | None] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
 

@@ -96,22 +96,20 @@ def choose_routes(problem: Problem, is_open: BoolArray) -> tuple[Route, ...]:
     A demand that nothing serves gets None all the same: `evaluate` reports it.
     """
     demands = problem.demands
-    tables: dict[tuple[int, int], RouteTable] = {}
-    routes: list[Route] = []
-    for index in range(len(demands)):
-        base, target = int(demands.base[index]), int(demands.target[index])
-        key = (target, min(int(demands.max_hops[index]), len(problem.commits) - 1))
-        if key not in tables:
-            tables[key] = route_table(problem, *key, is_open, problem.hop_money)
-        table = tables[key]
+    max_hops = np.minimum(demands.max_hops, len(problem.commits) - 1)
+    routes: list[Route] = [None] * len(demands)
+    key, table = (-1, -1), None
+    # One table at a time: with thousands of targets all of them together would take gigabytes.
+    for index in np.lexsort((max_hops, demands.target)).tolist():
+        wanted = (int(demands.target[index]), int(max_hops[index]))
+        if table is None or wanted != key:
+            key, table = wanted, route_table(problem, *wanted, is_open, problem.hop_money)
+        base = int(demands.base[index])
         money = float(table.money[-1, base])
         if money <= problem.full_pull_money[index] and money < inf:
-            route: Route = table.route(base, key[1])
-            if route_bytes(problem, route or ()) > demands.max_wire_bytes[index]:
-                route = cheapest_within_bytes(problem, index, is_open)
-            routes.append(route)
-        else:
-            routes.append(None)
+            routes[index] = table.route(base, key[1])
+            if route_bytes(problem, routes[index] or ()) > demands.max_wire_bytes[index]:
+                routes[index] = cheapest_within_bytes(problem, index, is_open)
     return tuple(routes)
 
 
