@@ -6,12 +6,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from planner.delta.make import Delta, Settings, make_delta
+from planner.delta.make import Delta
 from planner.delta.paths import SUPERBLOCK, relative_path
 from planner.errors import BuildError, InputError
 from planner.history.files import write_atomically
-from planner.history.objects import ObjectSets
-from planner.history.ostree import OSTreeRepository
 from planner.history.records import EMPTY, History
 
 
@@ -19,29 +17,17 @@ def resolve_ends(history: History, base: str | None, target: str) -> tuple[str, 
     """The commits that two names mean; without a base, the target's parent.
 
     Raises:
-        InputError: a name means no commit, or the target has no parent in the repository.
+        InputError: a name means no commit, both mean one, or the target has no parent in the repository.
     """
     found = history.resolve(target)
     if found == EMPTY:
         raise InputError("names no commit", path="to", got=target)
-    if base is not None:
-        return history.resolve(base), found
-    parent = history.commits[found].parent
-    if parent is None or parent not in history.commits:
+    start = history.commits[found].parent if base is None else history.resolve(base)
+    if start is None or (base is None and start not in history.commits):
         raise InputError("has no parent here: name a base, or ask for a delta from nothing", path="to", got=target)
-    return parent, found
-
-
-def make(repository: OSTreeRepository, history: History, base: str, target: str, settings: Settings) -> Delta:
-    """The delta between two commits of a history. Raises as `make_delta`, and where both are one commit.
-
-    Raises:
-        InputError: base and target are the same commit.
-        RepositoryError: an object is missing or corrupt.
-    """
-    if base == target:
-        raise InputError("base and target are the same commit", got=target)
-    return make_delta(repository, ObjectSets(history), base, target, settings)
+    if start == found:
+        raise InputError("base and target are the same commit", got=found)
+    return start, found
 
 
 def write_beside(delta: Delta, path: Path) -> None:

@@ -12,9 +12,10 @@ from rich.text import Text
 from planner.build import native_delta
 from planner.cli.context import JsonOption, TerminalReporter, run_verb
 from planner.delta.encode import Effort
-from planner.delta.make import MAX_PART_BYTES, Delta, Settings
+from planner.delta.make import MAX_PART_BYTES, Delta, Settings, make_delta
 from planner.delta.paths import relative_path
 from planner.errors import InputError
+from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
 from planner.history.records import EMPTY
 from planner.units import MB, format_bytes
@@ -61,7 +62,7 @@ def delta(  # noqa: PLR0913, PLR0917 - one parameter per option
         ends = native_delta.resolve_ends(history, EMPTY if is_empty else base, target)
         if filename is None and skips_existing and (repository / relative_path(*ends)).exists():
             return {"base": ends[0], "target": ends[1], "is_new": False}, Text("the repository has this delta")
-        made = native_delta.make(opened, history, *ends, settings)
+        made = make_delta(opened, ObjectSets(history), *ends, settings)
         if filename is None:
             path = native_delta.write_into(made, repository, *ends)
         else:

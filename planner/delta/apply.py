@@ -25,13 +25,11 @@ from planner.delta.operations import (
 )
 from planner.delta.parts import Part
 from planner.errors import RepositoryError
-from planner.history.ostree_objects import MAX_FILE_BYTES, FileHeader, file_checksum
+from planner.history.ostree_objects import CHECKSUM_BYTES, MAX_FILE_BYTES, FileHeader, file_checksum
 from planner.history.records import ObjectKind, ObjectName
 
 ReadFile = Callable[[str], bytes]
 """The content of a file object that the client has, by checksum; raises RepositoryError where it has none."""
-
-_CHECKSUM_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +103,7 @@ def _run(
             _expect(not desk.header.is_link, "makes a link of pieces", where)
             desk.size_bytes, desk.made_bytes, desk.pieces = _bounded(size_bytes, left, where), 0, []
         case ReadFrom(offset):
-            desk.source = read_file(_cut(part.payload, offset, _CHECKSUM_BYTES, where).hex())
+            desk.source = read_file(_cut(part.payload, offset, CHECKSUM_BYTES, where).hex())
         case ReadNothing():
             desk.source = None
         case Write(size_bytes, offset):

@@ -24,9 +24,9 @@ import hdiffpatch
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.compiled import kernels
 from planner.delta import bsdiff_kernels
 from planner.errors import BuildError
-from planner.optimize.compiled import kernels
 
 Bytes = NDArray[np.uint8]
 Rows = NDArray[np.int64]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from math import inf
 
 from planner.delta.encode import Effort, EncodedObject, encode_objects, order_objects, part_filters
 from planner.delta.operations import Close, Open, Operation, Patch, ReadFrom, SpliceFile, SpliceMeta, write_operations
@@ -15,13 +15,11 @@ from planner.delta.paths import relative_path
 from planner.delta.superblock import Fallback, PartHeader, Superblock, write_superblock
 from planner.history.objects import ObjectSets, walk_files
 from planner.history.ostree import OSTreeRepository
-from planner.history.ostree_objects import FileHeader, Xattrs
-from planner.history.records import EMPTY, ObjectKind, ObjectName
+from planner.history.ostree_objects import CHECKSUM_BYTES, FileHeader, Xattrs
+from planner.history.records import EMPTY, History, ObjectKind, ObjectName
 
 MAX_PART_BYTES = 32 * 10**6
 """Payload of a part at most, before it is packed; the stock generator's default."""
-
-_REMEMBERED_FILES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,35 +55,28 @@ def make_delta(
         RepositoryError: an object is missing or corrupt.
     """
     settings = settings or Settings()
-    content = _Content(repository, objects)
     missing = sorted(objects.missing(base, target) - {ObjectName(ObjectKind.COMMIT, target)})
-    pieces: list[_Piece] = [*_metadata(repository, missing), *_links(content, missing)]
-    fallbacks: list[Fallback] = []
-    for encoded in _encode_files(content, base, target, settings):
-        piece = _File(encoded, *content.read(encoded.checksum))
-        if encoded.source is None and _is_fallback(piece, settings):
-            fallbacks.append(_fallback(repository, piece))
-        else:
-            pieces.append(piece)
+    content = _Content(repository, objects.history, missing)
+    carried, fallbacks = _sort_out(content, _encode_files(content, base, target, settings), settings)
+    pieces: list[_Piece] = [*_metadata(repository, missing), *content.links(), *carried]
     made = [_Builder().add_all(group).finish() for group in _groups(pieces, settings.max_part_bytes)]
     files = tuple(write_part(part, part_filters(len(part.payload), settings.effort)) for part, _, _ in made)
-    headers = tuple(
-        PartHeader(
-            checksum=hashlib.sha256(data).hexdigest(),
-            file_bytes=len(data),
-            object_bytes=object_bytes,
-            objects=names,
-        )
-        for data, (_, names, object_bytes) in zip(files, made, strict=True)
-    )
     superblock = Superblock(
         base=base,
         target=target,
         # The stock tool takes the time of day; the commit's own makes the same delta the same bytes.
         timestamp=int(objects.history.commits[target].committed_at.timestamp()),
         commit=repository.read_object(ObjectName(ObjectKind.COMMIT, target)),
-        parts=headers,
-        fallbacks=tuple(fallbacks),
+        parts=tuple(
+            PartHeader(
+                checksum=hashlib.sha256(data).hexdigest(),
+                file_bytes=len(data),
+                object_bytes=object_bytes,
+                objects=names,
+            )
+            for data, (_, names, object_bytes) in zip(files, made, strict=True)
+        ),
+        fallbacks=fallbacks,
         inline=dict(enumerate(files)) if settings.is_inline else {},
     )
     data = write_superblock(superblock, f"{relative_path(base, target)}/")
@@ -96,19 +87,26 @@ def make_delta(
 
 
 class _Content:
-    """Files of the repository: by checksum, the last few remembered, as every one is asked for more than once."""
+    """Files of the repository: headers and sizes of the missing ones are kept, contents read when asked for."""
 
-    def __init__(self, repository: OSTreeRepository, objects: ObjectSets) -> None:
-        self.repository, self.history = repository, objects.history
-        self.objects = objects
-        self.read: Callable[[str], tuple[FileHeader, bytes]] = lru_cache(_REMEMBERED_FILES)(self._read)
-
-    def _read(self, checksum: str) -> tuple[FileHeader, bytes]:
-        return self.repository.read_file(ObjectName(ObjectKind.FILE, checksum))
+    def __init__(self, repository: OSTreeRepository, history: History, missing: Sequence[ObjectName]) -> None:
+        self.repository, self.history = repository, history
+        self.headers: dict[str, FileHeader] = {}
+        self.sizes: dict[str, int] = {}
+        for name in missing:
+            if name.kind is ObjectKind.FILE:
+                header, content = repository.read_file(name)
+                self.headers[name.checksum], self.sizes[name.checksum] = header, len(content)
 
     def bytes_of(self, checksum: str) -> bytes:
         """A file's content; nothing for a link, so that no difference from one is ever smaller than the whole."""
-        return self.read(checksum)[1]
+        return self.repository.read_file(ObjectName(ObjectKind.FILE, checksum))[1]
+
+    def links(self) -> Iterator[_Link]:
+        """The missing links, by checksum."""
+        for checksum, header in self.headers.items():
+            if header.is_link:
+                yield _Link(ObjectName(ObjectKind.FILE, checksum), header)
 
     def files(self, commit: str) -> dict[str, ObjectName]:
         """The files of a commit by path."""
@@ -116,6 +114,14 @@ class _Content:
             return {}
         tree = walk_files(self.history, self.history.commits[commit].tree)
         return {path: name for path, name in tree if name.kind is ObjectKind.FILE}
+
+    def wanted(self, files: Mapping[str, ObjectName]) -> list[Entry]:
+        """The missing regular files among these, with their sizes."""
+        return [
+            Entry(path=path, checksum=name.checksum, size_bytes=self.sizes[name.checksum])
+            for path, name in files.items()
+            if name.checksum in self.headers and not self.headers[name.checksum].is_link
+        ]
 
     def entries(self, files: Mapping[str, ObjectName]) -> list[Entry]:
         """The files with their sizes."""
@@ -131,14 +137,28 @@ def _encode_files(content: _Content, base: str, target: str, settings: Settings)
     What both commits have at the same path is no source: releases seldom copy a file and change the copy, and sizes of
     all files cost more to read than that saves.
     """
-    lacking, before, after = content.objects.missing(base, target), content.files(base), content.files(target)
+    before, after = content.files(base), content.files(target)
     gone = {path: name for path, name in before.items() if after.get(path) != name}
-    wanted = {
-        path: name for path, name in after.items() if name in lacking and not content.read(name.checksum)[0].is_link
-    }
-    pairings = pair_objects(content.entries(gone), content.entries(wanted), content.bytes_of, content.bytes_of)
+    pairings = pair_objects(content.entries(gone), content.wanted(after), content.bytes_of, content.bytes_of)
     encoded = encode_objects(pairings, content.bytes_of, content.bytes_of, budget_core_s=settings.budget_core_s)
     return order_objects(list(encoded))
+
+
+def _sort_out(
+    content: _Content, encoded: Iterable[EncodedObject], settings: Settings
+) -> tuple[list[_File], tuple[Fallback, ...]]:
+    """The files that go into parts, and those that are fetched on their own."""
+    least = inf if settings.fallback_bytes is None else settings.fallback_bytes
+    pieces: list[_File] = []
+    fallbacks: list[Fallback] = []
+    for one in encoded:
+        piece = _File(one, content.headers[one.checksum], content.sizes[one.checksum])
+        if one.source is None and piece.size_bytes >= least:
+            loose_bytes = content.repository.loose_bytes(piece.name)
+            fallbacks.append(Fallback(name=piece.name, loose_bytes=loose_bytes, object_bytes=piece.size_bytes))
+        else:
+            pieces.append(piece)
+    return pieces, tuple(fallbacks)
 
 
 # -- pieces of a part ------------------------------------------------------------------------------------------------
@@ -174,7 +194,7 @@ class _File:
 
     encoded: EncodedObject
     header: FileHeader
-    content: bytes
+    size_bytes: int
 
     @property
     def name(self) -> ObjectName:
@@ -182,7 +202,7 @@ class _File:
 
     @property
     def payload_bytes(self) -> int:
-        return len(self.encoded.stream) + 32
+        return len(self.encoded.stream) + CHECKSUM_BYTES
 
 
 _Piece = _Meta | _Link | _File
@@ -192,20 +212,6 @@ def _metadata(repository: OSTreeRepository, missing: Iterable[ObjectName]) -> It
     for name in missing:
         if name.kind is not ObjectKind.FILE:
             yield _Meta(name, repository.read_object(name))
-
-
-def _links(content: _Content, missing: Iterable[ObjectName]) -> Iterator[_Link]:
-    for name in missing:
-        if name.kind is ObjectKind.FILE and content.read(name.checksum)[0].is_link:
-            yield _Link(name, content.read(name.checksum)[0])
-
-
-def _is_fallback(piece: _File, settings: Settings) -> bool:
-    return settings.fallback_bytes is not None and len(piece.content) >= settings.fallback_bytes
-
-
-def _fallback(repository: OSTreeRepository, piece: _File) -> Fallback:
-    return Fallback(name=piece.name, loose_bytes=repository.loose_bytes(piece.name), object_bytes=len(piece.content))
 
 
 def _groups(pieces: Sequence[_Piece], max_part_bytes: int) -> Iterator[list[_Piece]]:
@@ -242,10 +248,10 @@ class _Builder:
                     self.object_bytes += len(data)
                 case _Link(_, header):
                     self._splice(header, header.link_target.encode())
-                case _File(encoded, header, content) if encoded.source is None:
-                    self._splice(header, content)
-                case _File(encoded, header, content):
-                    self._patch(encoded, header, len(content))
+                case _File(encoded, header, _) if encoded.source is None:
+                    self._splice(header, encoded.stream)
+                case _File(encoded, header, size_bytes):
+                    self._patch(encoded, header, size_bytes)
         return self
 
     def finish(self) -> tuple[Part, tuple[ObjectName, ...], int]:

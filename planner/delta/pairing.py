@@ -19,8 +19,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.compiled import kernels
 from planner.delta import pairing_kernels
-from planner.optimize.compiled import kernels
 
 ReadContent = Callable[[str], bytes]
 """The content of an object, by its checksum."""

@@ -15,17 +15,16 @@ from typing import Any
 from planner.errors import RepositoryError
 from planner.history.gvariant import GVariantError, parse, split_tuple, swap
 from planner.history.gvariant_write import Serialised, Variant, serialise
-from planner.history.ostree_objects import COMMIT_TYPE
-from planner.history.records import EMPTY, ObjectKind, ObjectName, is_checksum
+from planner.history.ostree_objects import CHECKSUM_BYTES, COMMIT_TYPE, read_checksum
+from planner.history.records import EMPTY, ObjectKind, ObjectName
 
 SUPERBLOCK_TYPE = f"(a{{sv}}tayay{COMMIT_TYPE}aya(uayttay)a(yaytt))"
 SIGNED_TYPE = "(taya{sv})"
-SIGNED_MAGIC = int.from_bytes(b"OSTSGNDT", "big")
-"""What a signed superblock begins with, read big endian."""
+SIGNED_MAGIC = b"OSTSGNDT"
+"""What a signed superblock begins with."""
 
 PART_VERSION = 0
 _ENDIANNESS = "ostree.endianness"
-_CHECKSUM_BYTES = 32
 _CODE_OF = {ObjectKind.FILE: 1, ObjectKind.TREE: 2, ObjectKind.META: 3, ObjectKind.COMMIT: 4}
 _KIND_OF = {code: kind for kind, code in _CODE_OF.items()}
 
@@ -116,7 +115,7 @@ def read_superblock(data: bytes, *, where: str = "") -> Superblock:
     Raises:
         RepositoryError: it is damaged, or names what cannot be.
     """
-    if data[:8] == SIGNED_MAGIC.to_bytes(8, "big"):
+    if data.startswith(SIGNED_MAGIC):
         _, data, _ = _parse(SIGNED_TYPE, data, where)
     metadata, timestamp, base, target, _, before, parts, fallbacks = _parse(SUPERBLOCK_TYPE, data, where)
     order = metadata.pop(_ENDIANNESS, ord("l"))
@@ -124,8 +123,8 @@ def read_superblock(data: bytes, *, where: str = "") -> Superblock:
         raise RepositoryError("has an unknown byte order", path=where, got=order)
     is_swapped = order == ord("B")
     return Superblock(
-        base=_checksum(base, where) if base else EMPTY,
-        target=_checksum(target, where),
+        base=read_checksum(base, where) if base else EMPTY,
+        target=read_checksum(target, where),
         timestamp=swap(timestamp, 8),
         commit=split_tuple(SUPERBLOCK_TYPE, data)[4],
         parts=tuple(_read_part_header(row, is_swapped, where) for row in parts),
@@ -144,11 +143,11 @@ def _read_part_header(row: tuple[int, bytes, int, int, bytes], is_swapped: bool,
     )
     if version != PART_VERSION:
         raise RepositoryError("has a part of an unknown version", path=where, got=version)
-    step = 1 + _CHECKSUM_BYTES
+    step = 1 + CHECKSUM_BYTES
     if len(objects) % step:
         raise RepositoryError("has a part with a torn list of objects", path=where)
     return PartHeader(
-        checksum=_checksum(checksum, where),
+        checksum=read_checksum(checksum, where),
         file_bytes=file_bytes,
         object_bytes=object_bytes,
         objects=tuple(
@@ -167,7 +166,7 @@ def _read_fallback(row: tuple[int, bytes, int, int], is_swapped: bool, where: st
 
 
 def _read_prerequisites(data: bytes, where: str) -> tuple[tuple[str, str], ...]:
-    step = 2 * _CHECKSUM_BYTES
+    step = 2 * CHECKSUM_BYTES
     if len(data) % step:
         raise RepositoryError("has a torn list of prerequisites", path=where)
     pairs = [data[at : at + step].hex() for at in range(0, len(data), step)]
@@ -189,13 +188,7 @@ def _take_inline(metadata: dict[str, Any]) -> dict[int, bytes]:
 def _object_name(code: int, checksum: bytes, where: str) -> ObjectName:
     if code not in _KIND_OF:
         raise RepositoryError("names an object of an unknown kind", path=where, got=code)
-    return ObjectName(_KIND_OF[code], _checksum(checksum, where))
-
-
-def _checksum(data: bytes, where: str) -> str:
-    if not is_checksum(data.hex()):
-        raise RepositoryError("holds a checksum of the wrong size", path=where, got_bytes=len(data))
-    return data.hex()
+    return ObjectName(_KIND_OF[code], read_checksum(checksum, where))
 
 
 def _parse(type_string: str, data: bytes, where: str) -> Any:

@@ -68,12 +68,12 @@ def _shape(type_string: str) -> _Shape:
 def _shape_at(text: str, at: int) -> tuple[_Shape, int]:
     """The shape of the type that starts at a place in `text`, and where it ends."""
     code = text[at : at + 1]
-    if code in NUMBER_FORMATS and code:
+    if code in NUMBER_FORMATS:
         size = struct.calcsize(NUMBER_FORMATS[code])
         return _Shape(code, (), size, size), at + 1
-    if code in ("s", "o", "g", "v") and code:
+    if code in ("s", "o", "g", "v"):
         return _Shape(code, (), 8 if code == "v" else 1, None), at + 1
-    if code in ("a", "m") and code:
+    if code in ("a", "m"):
         inside, end = _shape_at(text, at + 1)
         return _Shape(code, (inside,), inside.alignment, None), end
     closing = {"(": ")", "{": "}"}.get(code)
@@ -131,7 +131,7 @@ def _write_array(shape: _Shape, value: Any) -> bytes:
         body += bytes(_round_up(len(body), inside.alignment) - len(body))
         body += _write(inside, item)
         ends.append(len(body))
-    return bytes(body) if inside.fixed_bytes is not None else _framed(body, ends)
+    return bytes(body) if inside.fixed_bytes is not None else frame(body, ends)
 
 
 def _write_tuple(shape: _Shape, value: Any) -> bytes:
@@ -147,7 +147,7 @@ def _write_tuple(shape: _Shape, value: Any) -> bytes:
         return bytes(body) + bytes(shape.fixed_bytes - len(body))
     if shape.members[-1].fixed_bytes is None:
         ends.pop()
-    return _framed(body, ends[::-1])
+    return frame(body, ends[::-1])
 
 
 _WRITERS: dict[str, Callable[[_Shape, Any], bytes]] = {
@@ -162,7 +162,7 @@ _WRITERS: dict[str, Callable[[_Shape, Any], bytes]] = {
 }
 
 
-def _framed(body: bytearray, ends: list[int]) -> bytes:
+def frame(body: bytes | bytearray, ends: list[int]) -> bytes:
     """A container's body and its framing offsets, in the narrowest width that can hold the container's size."""
     width = next(width for width in (1, 2, 4, 8) if len(body) + width * len(ends) < 256**width)
     return bytes(body) + struct.pack(f"<{len(ends)}{OFFSET_CODES[width]}", *ends)

@@ -113,14 +113,14 @@ class OSTreeRepository:
         Raises:
             RepositoryError: it is missing or corrupt; `needed_by` is named.
         """
+        if name.kind is ObjectKind.FILE:
+            header, content = self.read_file(name, needed_by=needed_by)
+            return header.link_target.encode() if header.is_link else content
         where = self._locate(name)
         with _named_errors(where, needed_by):
-            if name.kind is not ObjectKind.FILE:
-                data = read_bounded(self._path / where, MAX_METADATA_BYTES)
-                check_metadata(name, data, where)
-                return data
-        header, content = self.read_file(name, needed_by=needed_by)
-        return header.link_target.encode() if header.is_link else content
+            data = read_bounded(self._path / where, MAX_METADATA_BYTES)
+            check_metadata(name, data, where)
+            return data
 
     def read_file(self, name: ObjectName, *, needed_by: str = "") -> tuple[FileHeader, bytes]:
         """A file's header and content (none for a link), checked as `read_object` does.

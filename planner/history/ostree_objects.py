@@ -16,6 +16,7 @@ from typing import Any
 
 from planner.errors import RepositoryError
 from planner.history.gvariant import GVariantError, parse, swap
+from planner.history.gvariant_write import frame, serialise
 from planner.history.records import Commit, ObjectKind, ObjectName, Tree
 
 COMMIT_TYPE = "(a{sv}aya(say)sstayay)"
@@ -35,7 +36,8 @@ the last two below 64 KiB each; a larger claim is hostile."""
 
 # The length of the header, big endian, and as many zero bytes, so that the header starts at a multiple of 8.
 _PREFIX_BYTES = 8
-_CHECKSUM_BYTES = 32
+CHECKSUM_BYTES = 32
+"""A checksum inside an object or a delta."""
 
 # What an archive repository compresses with unless its config says otherwise
 # (`archive.zlib-level` in `man ostree.repo-config`).
@@ -78,10 +80,10 @@ def decode_commit(data: bytes, checksum: str, *, where: str = "") -> Commit:
         raise RepositoryError("has an impossible date", path=where, got=seconds) from error
     return Commit(
         checksum=checksum,
-        parent=_checksum(parent, where) if parent else None,
+        parent=read_checksum(parent, where) if parent else None,
         committed_at=committed_at,
-        tree=_checksum(tree, where),
-        tree_meta=_checksum(tree_meta, where),
+        tree=read_checksum(tree, where),
+        tree_meta=read_checksum(tree_meta, where),
         subject=subject,
         metadata=metadata,
     )
@@ -95,9 +97,9 @@ def decode_tree(data: bytes, *, where: str = "") -> Tree:
     """
     files, dirs = _parse(DIRTREE_TYPE, data, where)
     tree = Tree(
-        files={name: _checksum(checksum, where) for name, checksum in files},
-        dirs={name: _checksum(checksum, where) for name, checksum, _ in dirs},
-        metas=frozenset(_checksum(meta, where) for _, _, meta in dirs),
+        files={name: read_checksum(checksum, where) for name, checksum in files},
+        dirs={name: read_checksum(checksum, where) for name, checksum, _ in dirs},
+        metas=frozenset(read_checksum(meta, where) for _, _, meta in dirs),
     )
     if len({*tree.files, *tree.dirs}) != len(files) + len(dirs):
         raise RepositoryError("has a name twice", path=where)
@@ -208,22 +210,7 @@ def _serialise_header(header: FileHeader, numbers: bytes = b"") -> bytes:
     """The `(uuuusa(ayay))` of a file, or with 8 bytes of size as `numbers` the `(tuuuusa(ayay))` of an archive."""
     owner = b"".join(number.to_bytes(4, "big") for number in (header.uid, header.gid, header.mode, 0))
     body = numbers + owner + header.link_target.encode() + b"\0"
-    pairs = [_with_offsets(name + value, [len(name)]) for name, value in header.xattrs]
-    return _with_offsets(body + _serialise_array(pairs), [len(body)])
-
-
-def _serialise_array(items: list[bytes]) -> bytes:
-    ends, at = [], 0
-    for item in items:
-        at += len(item)
-        ends.append(at)
-    return _with_offsets(b"".join(items), ends)
-
-
-def _with_offsets(body: bytes, ends: list[int]) -> bytes:
-    """A container's body and its framing offsets, in the narrowest width that can hold the container's size."""
-    width = next(width for width in (1, 2, 4, 8) if len(body) + width * len(ends) < 256**width)
-    return body + b"".join(end.to_bytes(width, "little") for end in ends)
+    return frame(body + serialise("a(ayay)", header.xattrs), [len(body)])
 
 
 def _parse(type_string: str, data: bytes, where: str) -> Any:
@@ -233,7 +220,12 @@ def _parse(type_string: str, data: bytes, where: str) -> Any:
         raise RepositoryError("is corrupt", path=where, reason=str(error)) from error
 
 
-def _checksum(data: bytes, where: str) -> str:
-    if len(data) != _CHECKSUM_BYTES:
+def read_checksum(data: bytes, where: str) -> str:
+    """A checksum in hex digits from its bytes.
+
+    Raises:
+        RepositoryError: they are not 32.
+    """
+    if len(data) != CHECKSUM_BYTES:
         raise RepositoryError("holds a checksum of the wrong size", path=where, got_bytes=len(data))
     return data.hex()

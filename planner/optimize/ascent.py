@@ -14,8 +14,8 @@ from functools import partial
 
 import numpy as np
 
+from planner.compiled import at_once, kernels
 from planner.optimize import ascent_kernels
-from planner.optimize.compiled import at_once, kernels
 from planner.optimize.net import Net
 from planner.optimize.problem import BoolArray, FloatArray, IntArray
 
@@ -83,6 +83,7 @@ class Ascent:
         self.fixed_money = fixed_money
         self.offset = potential_offsets(net)
         self.work = work_of(net)
+        self.halves = halves(net, self.work)
         self.kernels = kernels(ascent_kernels, int(self.work.sum()))
         self.random = np.random.default_rng(seed)
         self.reset()
@@ -130,12 +131,9 @@ class Ascent:
 
     def round(self, order: IntArray, share: float, lean: float, is_time_up: Callable[[], bool]) -> None:
         """One pass over the cohorts; a cohort that time does not suffice for keeps its potentials."""
-        at_once([partial(self._ascend, half, share, lean, is_time_up) for half in self._halves(order)])
+        orders = [order[is_mine[order]] for is_mine in self.halves] or [order]
+        at_once([partial(self._ascend, mine, share, lean, is_time_up) for mine in orders])
         self.value = self._total()
-
-    def _halves(self, order: IntArray) -> list[IntArray]:
-        """The order in two parts of whole streams, which touch nothing in common, where that is worth a thread."""
-        return [order[is_mine[order]] for is_mine in halves(self.net, self.work)] or [order]
 
     def _ascend(self, order: IntArray, share: float, lean: float, is_time_up: Callable[[], bool]) -> None:
         for chunk in in_chunks(order, self.work):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.compiled import kernels
 from planner.optimize import ascent_kernels
 from planner.optimize.ascent import Ascent
-from planner.optimize.compiled import kernels
 from planner.optimize.formulation import LONGEST_LAYERED_HOPS
 from planner.optimize.net import Net
 from planner.optimize.problem import BoolArray, FloatArray, IntArray, Problem

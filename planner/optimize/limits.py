@@ -17,7 +17,7 @@ import numpy as np
 from planner.optimize.ascent import Ascent, nearest_first, never
 from planner.optimize.net import Net
 from planner.optimize.problem import FloatArray, IntArray, Problem
-from planner.optimize.pursuit import CLIMBS_PER_START, THETAS
+from planner.optimize.pursuit import CLIMBS_PER_START, lay_anew
 from planner.optimize.search import Search
 from planner.optimize.search_kernels import FULL_PULL, Routes
 from planner.units import GB, S_PER_HOUR
@@ -229,10 +229,7 @@ class PriceSearch:
             ascent.climb(self.is_time_up)
         self.bound = max(self.bound, ascent.value - allowance_money(self.prices, self.allowed))
         self.search.reprice(priced.candidate_money[self.net.candidate], priced.part_money)
-        theta = THETAS[cycle % len(THETAS)]
-        seeming = (1 - theta) * ascent.left + (theta + 1e-9) * self.search.closed_money
-        order = nearest_first(self.net) if cycle % 2 == 0 else self.random.permutation(len(self.net.cohorts.base))
-        self.search.lay(order, self.is_time_up, seeming)
+        lay_anew(self.search, ascent.left, cycle, self.random, self.is_time_up)
         self._improve()
         self.compose()
 

@@ -21,9 +21,9 @@ from math import inf, isfinite
 
 import numpy as np
 
+from planner.compiled import kernels
 from planner.optimize import ascent_kernels, part_kernels
 from planner.optimize.ascent import in_chunks, potential_offsets
-from planner.optimize.compiled import kernels
 from planner.optimize.limits import Uses
 from planner.optimize.net import Net
 from planner.optimize.part_pieces import merge_parts

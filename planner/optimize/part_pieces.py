@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.compiled import kernels
 from planner.optimize import part_kernels
-from planner.optimize.compiled import kernels
 from planner.optimize.limits import Uses
 from planner.optimize.net import Net
 from planner.optimize.problem import FloatArray, IntArray, Problem

@@ -17,7 +17,7 @@ from planner.optimize.net import Net
 from planner.optimize.problem import BoolArray, FloatArray, Problem
 from planner.optimize.search import Search
 
-THETAS = (0.0, 0.03, 0.1, 0.3, 0.6)
+_THETAS = (0.0, 0.03, 0.1, 0.3, 0.6)
 """How much of its fixed money, beside what the ascent left of it, opening an edge seems to cost to a new start."""
 
 _EDGES_PER_COMMIT = 15
@@ -28,6 +28,16 @@ CLIMBS_PER_START = 2
 _MOST_IDLE_CLIMBS = 10
 _LEAST_GAIN = 1e-7
 """Climbs that gain less than this fraction, one after the other, after which nothing is left to gain."""
+
+
+def lay_anew(
+    search: Search, left: FloatArray, cycle: int, random: np.random.Generator, is_time_up: Callable[[], bool]
+) -> None:
+    """Lay routes by what an ascent left of fixed money (edges of the search,), in another way every cycle."""
+    theta = _THETAS[cycle % len(_THETAS)]
+    seeming = (1 - theta) * left + (theta + 1e-9) * search.closed_money
+    order = nearest_first(search.net) if cycle % 2 == 0 else random.permutation(len(search.net.cohorts.base))
+    search.lay(order, is_time_up, seeming)
 
 
 class Pursuit:
@@ -99,9 +109,8 @@ class Pursuit:
         is_core = self._core()
         net = self.net if is_core.all() else self.net.only(is_core)
         search = Search(self.problem, net, self.fixed_money[is_core], self.part_money)
-        theta = THETAS[cycle % len(THETAS)]
-        seeming = (1 - theta) * self.ascent.left[is_core] + (theta + 1e-9) * search.closed_money
-        self._lay(search, is_core, seeming, shuffle=cycle % 2 == 1)
+        lay_anew(search, self.ascent.left[is_core], cycle, self.random, self.is_time_up)
+        self._descend(search, is_core)
 
     def _core(self) -> BoolArray:
         most = _EDGES_PER_COMMIT * (len(self.net.edges.start) - 1)
@@ -110,13 +119,6 @@ class Pursuit:
             return np.ones(len(left), dtype=bool)
         is_core: BoolArray = self.used | (left <= np.partition(left, most)[most])
         return is_core
-
-    def _lay(self, search: Search, is_core: BoolArray, seeming: FloatArray, *, shuffle: bool = False) -> None:
-        order = nearest_first(self.net)
-        if shuffle:
-            order = self.random.permutation(len(order))
-        search.lay(order, self.is_time_up, seeming)
-        self._descend(search, is_core)
 
     def _descend(self, search: Search, is_core: BoolArray) -> None:
         search.descend(self.is_time_up)

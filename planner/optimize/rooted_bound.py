@@ -119,10 +119,11 @@ def _look(
     net, prices = ascent.net, relaxation.limit_prices()
     fixed_money = limited.fixed_money(prices)
     ascent.reset()
+    scale = relaxation.fit(fixed_money)
     for chunk in in_chunks(np.arange(len(net.cohorts.base)), ascent.work):
         if is_time_up():
             return None
-        relaxation.find_rest(net, fixed_money, ascent.potentials, ascent.offset, chunk)
+        relaxation.find_rest(net, scale, ascent.potentials, ascent.offset, chunk)
     paid = np.zeros(len(fixed_money))
     relaxation.kernels.add_shares(net.edges, net.cohorts, ascent.potentials, ascent.offset, paid)
     ascent.left = np.maximum(fixed_money - paid, 0.0)

@@ -15,8 +15,8 @@ from math import exp, inf, log, sqrt
 
 import numpy as np
 
+from planner.compiled import at_once, kernels
 from planner.optimize import rooted_flow_kernels
-from planner.optimize.compiled import at_once, kernels
 from planner.optimize.net import Net
 from planner.optimize.problem import FloatArray, IntArray
 from planner.optimize.rooted_flow_kernels import Pairs, Point
@@ -101,15 +101,16 @@ class Relaxation:
         prices: FloatArray = np.maximum(self.prices, 0.0) * self.unit_money / self.unit_use
         return prices
 
-    def find_rest(
-        self, net: Net, fixed_money: FloatArray, potentials: FloatArray, offset: IntArray, picks: IntArray
-    ) -> None:
-        """Potentials of the picked cohorts at their shares, scaled down to where they add up to the fixed money."""
-        paid = np.bincount(self.pairs.edge, weights=np.maximum(self.point.share, 0.0), minlength=len(self.own_money))[
-            :-1
-        ]
+    def fit(self, fixed_money: FloatArray) -> FloatArray:
+        """What to multiply each edge's shares by, to add up to the fixed money at most; shape (edges + 1,)."""
+        shares = np.maximum(self.point.share, 0.0)
+        paid = np.bincount(self.pairs.edge, weights=shares, minlength=len(self.own_money))[:-1]
         most = fixed_money / self.unit_money * (1 - 1e-12)
-        scale = self.unit_money * np.r_[np.minimum(1.0, most / np.where(paid > 0.0, paid, 1.0)), 0.0]
+        scale: FloatArray = self.unit_money * np.r_[np.minimum(1.0, most / np.where(paid > 0.0, paid, 1.0)), 0.0]
+        return scale
+
+    def find_rest(self, net: Net, scale: FloatArray, potentials: FloatArray, offset: IntArray, picks: IntArray) -> None:
+        """Potentials of the picked cohorts at their shares times each edge's scale."""
         self.kernels.find_rest(net.edges, net.cohorts, self.pairs, self.point.share, scale, potentials, offset, picks)
 
     def _restart(self) -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.compiled import kernels
 from planner.optimize import rooted_kernels
 from planner.optimize.arborescence import NO_EDGE, minimum_arborescence
-from planner.optimize.compiled import kernels
 from planner.optimize.evaluate import Route, Selection
 from planner.optimize.net import ONLY_FULL_PULL, Net
 from planner.optimize.problem import BoolArray, FloatArray, IntArray, Problem

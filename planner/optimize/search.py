@@ -11,9 +11,9 @@ from functools import partial
 
 import numpy as np
 
+from planner.compiled import at_once, kernels
 from planner.optimize import search_kernels
 from planner.optimize.ascent import STEPS_PER_CALL, halves, in_chunks, work_of
-from planner.optimize.compiled import at_once, kernels
 from planner.optimize.evaluate import Route, Selection
 from planner.optimize.net import Net
 from planner.optimize.problem import FloatArray, IntArray, Problem
@@ -40,9 +40,10 @@ class Search:
         width = cohorts.high - cohorts.low + 1
         longest = int(min(width.max(initial=1), max(LONGEST_ROUTE, _ROUTE_ROOM // max(len(width), 1))))
         self.routes = Routes(np.zeros((len(width), longest), dtype=np.int64), np.full(len(width), FULL_PULL))
-        self.desk = _desk(len(width), longest, int(width.max(initial=1)) * int(cohorts.max_hops.max(initial=0) + 1))
         # What streams share is parts only.
         self.halves = ([] if len(problem.parts) else halves(net, self.work)) or [np.ones(len(width), dtype=bool)]
+        self.desk = _desk(len(width), longest, int(width.max(initial=1)) * int(cohorts.max_hops.max(initial=0) + 1))
+        self.desks = [self.desk, *(_own_room(self.desk) for _ in self.halves[1:])]
         self._price(fixed_money, part_money)
         self.clear()
 
@@ -101,8 +102,7 @@ class Search:
         if opening_money is not None:  # parts are in it already
             fixed = fixed._replace(open_money=opening_money, part_start=np.zeros_like(fixed.part_start))
         orders = [order[is_mine[order]] for is_mine in self.halves]
-        desks = self._desks()
-        at_once([partial(self._insert, fixed, *mine, is_time_up) for mine in zip(orders, desks, strict=True)])
+        at_once([partial(self._insert, fixed, *mine, is_time_up) for mine in zip(orders, self.desks, strict=True)])
         if opening_money is not None:
             self._count_anew()
 
@@ -111,17 +111,6 @@ class Search:
             self.kernels.insert(self.net.edges, self.net.cohorts, fixed, self.routes, desk, chunk)
             if is_time_up():
                 break
-
-    def _desks(self) -> list[Desk]:
-        """A desk for each half; notes about cohorts are kept in common."""
-        desk = self.desk
-        others = [
-            desk._replace(
-                **{name: np.zeros_like(getattr(desk, name)) for name in ("dist", "via", "way", "members", "at")}
-            )
-            for _ in self.halves[1:]
-        ]
-        return [desk, *others]
 
     def _count_anew(self) -> None:
         """Users and marginal money from the routes alone, as far as these are laid."""
@@ -148,18 +137,17 @@ class Search:
     def descend(self, is_time_up: Callable[[], bool]) -> None:
         """Sweep over all nodes, to and fro, until nothing improves."""
         nodes = np.arange(len(self.net.edges.start) - 1)
-        work, desks = self._work_at_nodes(), self._desks()
-        # Streams side by side: the second half's positions begin where its lowest cohort's do.
-        border = (
-            int(self.net.cohorts.low[self.halves[-1]].min(initial=len(nodes))) if len(self.halves) > 1 else len(nodes)
-        )
+        work = self._work_at_nodes()
+        # Streams lie side by side: a half's positions begin where its lowest cohort's do.
+        borders = [int(self.net.cohorts.low[is_mine].min()) for is_mine in self.halves[1:]]
         who = [np.flatnonzero(is_mine) for is_mine in self.halves]
         for sweep in range(_MOST_SWEEPS):
             self.desk.moved[:] = False
             ordered = nodes[:: 1 if sweep % 2 == 0 else -1]
-            sides = [ordered[ordered < border], ordered[ordered >= border]][: len(who)]
+            side = np.searchsorted(borders, ordered, side="right")
+            sides = [ordered[side == half] for half in range(len(who))]
             saved = at_once(
-                [partial(self._reroute, *mine, work, is_time_up) for mine in zip(sides, who, desks, strict=True)]
+                [partial(self._reroute, *mine, work, is_time_up) for mine in zip(sides, who, self.desks, strict=True)]
             )
             if is_time_up() or sum(saved) <= self.tolerance:
                 return
@@ -247,6 +235,12 @@ def _desk(cohorts: int, longest: int, states: int) -> Desk:
         kept_route=np.zeros((0, longest), dtype=np.int64),
         kept_length=np.full(cohorts, NOT_KEPT),
     )
+
+
+def _own_room(desk: Desk) -> Desk:
+    """A desk with room of its own; notes about cohorts are kept in common."""
+    room = {name: np.zeros_like(getattr(desk, name)) for name in ("dist", "via", "way", "members", "at")}
+    return desk._replace(**room)
 
 
 def _parts_by_edge(problem: Problem, net: Net) -> tuple[IntArray, IntArray, IntArray, IntArray]:

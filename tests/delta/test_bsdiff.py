@@ -10,10 +10,10 @@ import bsdiff4
 import numpy as np
 import pytest
 
+from planner.compiled import compiled
 from planner.delta import bsdiff, bsdiff_kernels
 from planner.delta.bsdiff import common_ends, diff, find_covers
 from planner.errors import BuildError
-from planner.optimize.compiled import compiled
 from tests.delta.contents import adversarial_pairs, draw_binary, draw_pair, draw_text, edit
 
 ADVERSARIAL = list(adversarial_pairs())

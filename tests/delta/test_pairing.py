@@ -8,9 +8,9 @@ import random
 import numpy as np
 import pytest
 
+from planner.compiled import compiled
 from planner.delta import pairing_kernels
 from planner.delta.pairing import Entry, Pairing, Reason, normalise_name, pair_objects, resemblance, sketch
-from planner.optimize.compiled import compiled
 from tests.delta.contents import draw_binary, draw_pair, draw_text, edit
 
 Tree = dict[str, bytes]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from planner.compiled import compiled
 from planner.optimize import ascent_kernels, search_kernels
 from planner.optimize.ascent import Ascent, nearest_first
-from planner.optimize.compiled import compiled
 from planner.optimize.net import Net, lay_out
 from planner.optimize.problem import FloatArray, Limits, Problem
 from planner.optimize.search import Search

@@ -8,9 +8,9 @@ from math import inf
 import numpy as np
 import pytest
 
+from planner.compiled import compiled
 from planner.optimize import rooted_kernels
 from planner.optimize.ascent import potential_offsets
-from planner.optimize.compiled import compiled
 from planner.optimize.evaluate import evaluate
 from planner.optimize.interchange import graph_from_dict
 from planner.optimize.net import Net, lay_out

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from planner.optimize.compiled import at_once
+from planner.compiled import at_once
 
 
 def test_tasks_run_side_by_side_and_answer_in_order() -> None:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
+_ROOT = __name__.partition(".")[0] + "."
+
 WORTH_COMPILING = 10_000
 """Inner steps below which plain Python is faster than loading compiled code."""
 
@@ -23,9 +25,6 @@ def kernels(module: ModuleType, steps: int) -> Any:
     """The module itself where about `steps` inner steps are to be done that compiling is not worth, else its twin."""
     is_loaded = compiled.cache_info().currsize > 0
     return compiled(module) if steps >= WORTH_COMPILING or is_loaded else module
-
-
-_ROOT = __name__.partition(".")[0] + "."
 
 
 @cache
