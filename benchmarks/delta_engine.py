@@ -3,9 +3,9 @@
 python benchmarks/delta_engine.py [--cache FOLDER] [--pair sqlalchemy==2.0.22,sqlalchemy==2.0.23 ...] [--effort quick]
 
 Each pair of wheels is committed into an archive repository. Stock: the parts of `generate --min-fallback-size=0`, and
-user and system seconds of the process. Ours: reading, pairing, encoding, ordering and compressing one part with the
-same operations, in this process, imports done and loops compiled. Superblocks are left out on both sides: they list the
-same objects. Every stream is applied again and compared, outside the seconds.
+user and system seconds of the process. Ours: what `deltaplan delta` does, in this process, imports done and loops
+compiled. Superblocks are left out on both sides: they list the same objects. Every delta is applied, which is not
+timed.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import bsdiff4.core
 from rich.console import Console
 from rich.table import Table
 
 from planner.build.static_delta import generate
+from planner.delta.apply import apply_part
 from planner.delta.bsdiff import diff
-from planner.delta.encode import Effort, EncodedObject, compress_payload, encode_objects, order_objects
-from planner.delta.pairing import Entry, ReadContent, pair_objects, sketch
-from planner.history.objects import ObjectSets, walk_files
+from planner.delta.encode import Effort
+from planner.delta.make import Delta, Settings, make_delta
+from planner.delta.pairing import sketch
+from planner.delta.parts import read_part
+from planner.delta.superblock import read_superblock
+from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
 from planner.history.packages import fetch_packages, unpack_wheel
 from planner.history.records import ObjectKind, ObjectName
@@ -47,11 +50,10 @@ PAIRS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What one engine made of a pair; `spent_s` by stage: pairing, encoding, compressing."""
+    """What one engine made of a pair."""
 
     part_bytes: int
     core_s: float
-    spent_s: tuple[float, ...] = ()
 
 
 def main() -> None:
@@ -74,7 +76,6 @@ def main() -> None:
         "stock core s",
         "core s",
         "x",
-        "pair+encode+compress s",
     ):
         table.add_column(name, justify="left" if name in ("pair", "effort") else "right")
     for pair in pairs:
@@ -109,7 +110,6 @@ def measure(pair: Sequence[str], cache: Path, scratch: Path, efforts: Sequence[E
                 f"{stock.core_s:.2f}",
                 f"{ours.core_s:.2f}",
                 f"{ours.core_s / stock.core_s:.2f}",
-                " + ".join(f"{spent_s:.2f}" for spent_s in ours.spent_s),
             )
         )
     return rows
@@ -145,88 +145,27 @@ def measure_stock(repository: Path, base: str, target: str, into: Path) -> Measu
 
 
 def measure_native(path: Path, base: str, target: str, effort: Effort) -> Measured:
-    """The engine from the repository to a compressed part."""
+    """The builder from the repository to finished parts, which are then applied."""
     started_s = time.process_time()
     repository = OSTreeRepository(path)
-    history = repository.read_history()
+    objects = ObjectSets(repository.read_history())
+    delta = make_delta(repository, objects, base, target, Settings(effort=effort))
+    core_s = time.process_time() - started_s
+    check(delta, repository, objects)
+    return Measured(part_bytes=sum(map(len, delta.parts)), core_s=core_s)
+
+
+def check(delta: Delta, repository: OSTreeRepository, objects: ObjectSets) -> None:
+    """Apply the delta; an error if it makes other objects than its base lacks."""
 
     def read(checksum: str) -> bytes:
         return repository.read_object(ObjectName(ObjectKind.FILE, checksum))
 
-    walked = [set(walk_files(history, history.commits[commit].tree)) for commit in (base, target)]
-    # What both have at the same path is neither missing nor a likely source; its size would be read for nothing.
-    entries = [list_entries(repository, walked[k] - walked[1 - k]) for k in (0, 1)]
-    known = {name.checksum for _, name in walked[0]}
-    lacking = [entry for entry in entries[1] if entry.checksum not in known]
-    pairings = pair_objects(entries[0], lacking, read, read)
-    paired_s = time.process_time()
-    encoded = list(encode_objects(pairings, read, read))
-    encoded_s = time.process_time()
-    missing = sorted(ObjectSets(history).missing(base, target))
-    metadata = [repository.read_object(name) for name in missing if name.kind in (ObjectKind.TREE, ObjectKind.META)]
-    part = compress_payload(serialise(metadata, order_objects(encoded)), effort)
-    done_s = time.process_time()
-    for item in encoded:
-        check(item, read)
-    stages = (paired_s - started_s, encoded_s - paired_s, done_s - encoded_s)
-    return Measured(part_bytes=len(part) + 1, core_s=done_s - started_s, spent_s=stages)
-
-
-def list_entries(repository: OSTreeRepository, walked: Iterable[tuple[str, ObjectName]]) -> list[Entry]:
-    """The files among what was walked."""
-    return [
-        Entry(path=path, checksum=name.checksum, size_bytes=repository.object_bytes(name))
-        for path, name in walked
-        if name.kind is ObjectKind.FILE
-    ]
-
-
-def serialise(metadata: Sequence[bytes], objects: Sequence[EncodedObject]) -> bytes:
-    """A part's payload and operations, laid out as the format has them, without its container's offsets."""
-    payload, operations, sources = bytearray(), bytearray(), {}
-    for data in metadata:
-        operations += b"S" + varint(len(data)) + varint(len(payload))
-        payload += data
-    for item in objects:
-        place = len(payload)
-        payload += item.stream
-        if item.source is None:
-            operations += b"S\0\0" + varint(len(item.stream)) + varint(place)
-            continue
-        if item.source not in sources:
-            sources[item.source] = len(payload)
-            payload += bytes.fromhex(item.source)
-        size = varint(len(item.stream))
-        operations += b"o\0\0" + size + b"r" + varint(sources[item.source]) + b"B" + varint(place) + size + b"Rc"
-    return bytes(payload + operations)
-
-
-def varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first (LEB128)."""
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def check(item: EncodedObject, read: ReadContent) -> None:
-    """Apply the stream with the reference implementation; an error if it makes something else."""
-    new = read(item.checksum)
-    if item.source is None:
-        assert item.stream == new
-        return
-    old = read(item.source)
-    triples, differences, extras, at = bytearray(), bytearray(), bytearray(), 0
-    while at < len(item.stream):
-        triples += item.stream[at : at + 24]
-        added, inserted = (int.from_bytes(item.stream[at + k : at + k + 8], "little") for k in (0, 8))
-        at += 24
-        differences += item.stream[at : at + added]
-        extras += item.stream[at + added : at + added + inserted]
-        at += added + inserted
-    made = bsdiff4.core.patch(old, len(new), bytes(triples), bytes(differences), bytes(extras))
-    assert made == new, item.path
+    superblock = read_superblock(delta.superblock)
+    made = {ObjectName(ObjectKind.COMMIT, superblock.target)}
+    for header, data in zip(superblock.parts, delta.parts, strict=True):
+        made |= {one.name for one in apply_part(read_part(data), header.objects, read)}
+    assert made == objects.missing(superblock.base, superblock.target)
 
 
 if __name__ == "__main__":

@@ -191,11 +191,6 @@ def part_filters(payload_bytes: int, effort: Effort = Effort.BALANCED) -> list[d
     ]
 
 
-def compress_payload(payload: bytes, effort: Effort = Effort.BALANCED) -> bytes:
-    """A part's payload as an .xz stream that stock clients read. Deterministic for one version of liblzma."""
-    return lzma.compress(payload, format=lzma.FORMAT_XZ, filters=part_filters(len(payload), effort))
-
-
 def _share_words(old: bytes, new: bytes) -> bool:
     return bool(resemblance(sketch(old), sketch(new)[None])[0] > 0.0)
 

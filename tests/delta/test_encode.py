@@ -14,7 +14,6 @@ from planner.delta.encode import (
     EncodedObject,
     StreamKind,
     allow_sources,
-    compress_payload,
     encode_objects,
     estimate_bytes,
     order_objects,
@@ -22,6 +21,8 @@ from planner.delta.encode import (
     project_diff_core_s,
 )
 from planner.delta.pairing import Pairing, Reason, Source
+from planner.delta.parts import PAYLOAD_TYPE, Part, write_part
+from planner.history.gvariant import parse
 from tests.delta.contents import adversarial_pairs, draw_binary, draw_pair, draw_text, edit
 from tests.delta.test_bsdiff import patch
 
@@ -127,9 +128,11 @@ def test_order_is_the_same_for_every_input_order_and_keeps_kinds_together() -> N
 @pytest.mark.parametrize("length_bytes", [0, 1, 5, 70_000])
 def test_a_compressed_payload_is_an_xz_stream(effort: Effort, length_bytes: int) -> None:
     payload = draw_binary(random.Random(1), length_bytes)
-    compressed = compress_payload(payload, effort)
-    assert lzma.decompress(compressed, format=lzma.FORMAT_XZ) == payload
-    assert compressed == compress_payload(payload, effort)
+    part = Part(modes=(), xattrs=(), payload=payload, operations=b"")
+    compressed = write_part(part, part_filters(len(payload), effort))
+    inside = lzma.decompress(compressed[1:], format=lzma.FORMAT_XZ)
+    assert parse(PAYLOAD_TYPE, inside) == ([], [], payload, b"")
+    assert compressed == write_part(part, part_filters(len(payload), effort))
 
 
 def test_a_decoder_never_needs_more_than_64_mib() -> None:
