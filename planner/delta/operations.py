@@ -12,10 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import NoReturn
 
+from planner.delta.numbers import read_number, write_number
 from planner.errors import RepositoryError
-
-MOST_NUMBER_BYTES = 10
-"""LEB128 bytes of the largest 64-bit number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ def write_operations(operations: Iterable[Operation]) -> bytes:
     for operation in operations:
         written.append(_CODE_OF[type(operation)])
         for number in astuple(operation):
-            _write_number(written, number)
+            written += write_number(number)
     return bytes(written)
 
 
@@ -130,7 +128,7 @@ def read_operations(data: bytes, is_meta: Sequence[bool], *, where: str = "") ->
             raise RepositoryError("has an unknown operation", path=where, got=code)
         numbers = []
         for _ in range(count):
-            number, at = _read_number(data, at, where)
+            number, at = read_number(data, at, where)
             numbers.append(number)
         made += code in (_SPLICE, ord("c"))
         yield kind(*numbers)
@@ -138,24 +136,3 @@ def read_operations(data: bytes, is_meta: Sequence[bool], *, where: str = "") ->
 
 def _refuse(reason: str, where: str) -> NoReturn:
     raise RepositoryError(reason, path=where)
-
-
-def _write_number(written: bytearray, number: int) -> None:
-    while number >= 0x80:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-
-
-def _read_number(data: bytes, at: int, where: str) -> tuple[int, int]:
-    number = 0
-    for place in range(MOST_NUMBER_BYTES):
-        if at >= len(data):
-            _refuse("ends within a number", where)
-        byte, at = data[at], at + 1
-        number |= (byte & 0x7F) << 7 * place
-        if byte < 0x80:
-            if number >= 2**64:
-                break
-            return number, at
-    _refuse("has a number of more than 64 bits", where)

@@ -27,6 +27,9 @@ ReadContent = Callable[[str], bytes]
 
 Sketch = NDArray[np.int64]
 
+ReadSketch = Callable[[str], Sketch]
+"""The sketch of an object's content, by its checksum."""
+
 # Eight-byte words sampled from a content, one per bucket: the standard error of a resemblance is 0.06 at most.
 SKETCH_BUCKETS = 64
 # Four buckets of 64. Fewer are shared by chance of format (headers, tables) as well as by descent; a source proposed in
@@ -85,16 +88,15 @@ class Pairing:
 def pair_objects(
     base: Sequence[Entry],
     target: Sequence[Entry],
-    read_base: ReadContent,
-    read_target: ReadContent,
+    read_sketch: ReadSketch,
     *,
     max_sources: int = 3,
     max_sketched_bytes: int = MAX_SKETCHED_BYTES,
 ) -> list[Pairing]:
     """Every object of the target that the base lacks, once, by path, with up to `max_sources` sources each.
 
-    Deterministic, and independent of the order of the entries. Content is read only of objects whose names say
-    nothing certain, and of those the base no longer has at the same path.
+    Deterministic, and independent of the order of the entries. Sketches are asked for only of objects whose names
+    say nothing certain, and of those the base no longer has at the same path.
     """
     base, target = _by_path(base), _by_path(target)
     names = _BaseNames(base)
@@ -103,7 +105,7 @@ def pair_objects(
     found = {entry.checksum: _take(names.propose(entry), entry, max_sources) for entry in lacking}
     unsure = [entry for entry in lacking if _wants_content(entry, found[entry.checksum], max_sources)]
     left = _objects_left(base, target) if unsure else []
-    similar = _find_similar(unsure, left, read_base, read_target, max_sketched_bytes)
+    similar = _find_similar(unsure, left, read_sketch, max_sketched_bytes)
     for entry in unsure:
         both = [*found[entry.checksum], *similar[entry.checksum]]
         # Content outweighs a name found elsewhere, but not a path.
@@ -241,8 +243,7 @@ def _objects_left(base: Sequence[Entry], target: Sequence[Entry]) -> list[Entry]
 def _find_similar(
     unsure: Sequence[Entry],
     left: Sequence[Entry],
-    read_base: ReadContent,
-    read_target: ReadContent,
+    read_sketch: ReadSketch,
     max_sketched_bytes: int,
 ) -> Mapping[str, list[Source]]:
     """For each unsure object, those left that resemble it, the most alike first."""
@@ -250,10 +251,10 @@ def _find_similar(
     pool = _pool(unsure, left, max_sketched_bytes)
     if not pool:
         return similar
-    sketches = np.stack([sketch(read_base(entry.checksum)) for entry in pool])
+    sketches = np.stack([read_sketch(entry.checksum) for entry in pool])
     sizes = np.array([entry.size_bytes for entry in pool])
     for entry in unsure:
-        alike = resemblance(sketch(read_target(entry.checksum)), sketches)
+        alike = resemblance(read_sketch(entry.checksum), sketches)
         alike[(sizes > MOST_SIZE_RATIO * entry.size_bytes) | (sizes * MOST_SIZE_RATIO < entry.size_bytes)] = 0.0
         order = np.argsort(-alike, kind="stable")[: _NAMESAKES + 1]
         similar[entry.checksum] = [

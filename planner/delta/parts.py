@@ -7,10 +7,10 @@ Source: libostree, `ostree-repo-static-delta-private.h` (OSTREE_STATIC_DELTA_PAR
 from __future__ import annotations
 
 import lzma
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from planner.delta.blocks import Block, join_blocks
 from planner.errors import RepositoryError
 from planner.history.gvariant import GVariantError, parse, swap
 from planner.history.gvariant_write import serialise
@@ -29,6 +29,9 @@ _XZ_MEMORY_BYTES = 100 * 2**20
 
 _PIECE_BYTES = 2**20
 
+# Below, three blocks take more bytes than packing anew takes time.
+_LEAST_BLOCK_BYTES = 2**17
+
 Mode = tuple[int, int, int]
 """Owner, group and mode of a file."""
 
@@ -43,14 +46,26 @@ class Part:
     operations: bytes
 
 
-def write_part(part: Part, filters: Sequence[Mapping[str, Any]] | None) -> bytes:
-    """The bytes of a part's file, packed by LZMA `filters` (as `lzma.compress` takes them); None: not packed."""
+def write_part(part: Part, pack: Callable[[bytes], Block] | None, *, first_bytes: int = 0) -> bytes:
+    """The bytes of a part's file, packed by `pack`; None: not packed.
+
+    Unless it is small, the head with the first bytes of the payload, the rest of the payload, and the tail with the
+    operations are blocks of their own: the middle one can then stand in other files as it is.
+    """
     modes = [tuple(swap(number, 4) for number in mode) for mode in part.modes]
     inside = serialise(PAYLOAD_TYPE, (modes, part.xattrs, part.payload, part.operations))
-    if filters is None:
+    if pack is None:
         return bytes([PLAIN]) + inside
-    packed = lzma.compress(inside, lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=[dict(one) for one in filters])
-    return bytes([XZ]) + packed
+    end = len(inside) - tail_bytes(len(inside), len(part.operations))
+    start = end - len(part.payload) + first_bytes
+    pieces = (inside[:start], inside[start:end], inside[end:]) if end - start >= _LEAST_BLOCK_BYTES else (inside,)
+    return bytes([XZ]) + join_blocks([pack(piece) for piece in pieces])
+
+
+def tail_bytes(inside_bytes: int, operations_bytes: int) -> int:
+    """How much comes behind the payload: the operations, and the places where the three members before them end."""
+    size = next(size for size in (1, 2, 4, 8) if inside_bytes < 1 << 8 * size)
+    return operations_bytes + 3 * size
 
 
 def read_part(data: bytes, *, most_bytes: int = MOST_PART_BYTES, where: str = "") -> Part:

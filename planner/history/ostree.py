@@ -33,7 +33,7 @@ from planner.history.ostree_objects import (
     head_bytes,
     packed_bytes,
     unpack_file,
-    unpacked_bytes,
+    unpack_header,
 )
 from planner.history.reading import HistoryReader, Listing, ObjectFormat
 from planner.history.records import History, ObjectKind, ObjectName, is_checksum
@@ -135,8 +135,8 @@ class OSTreeRepository:
                 raise RepositoryError("is corrupt: its content and attributes do not have its checksum", path=where)
             return header, content
 
-    def object_bytes(self, name: ObjectName) -> int:
-        """The size of what `read_object` gives, from the object's header or inode, unchecked.
+    def read_header(self, name: ObjectName) -> tuple[FileHeader, int]:
+        """A file's header and the size of its content (0 for a link), unchecked: the content is not read.
 
         Raises:
             RepositoryError: it is missing or malformed.
@@ -144,13 +144,23 @@ class OSTreeRepository:
         where = self._locate(name)
         path = self._path / where
         with _named_errors(where):
-            if name.kind is ObjectKind.FILE and self._is_archive:
-                return unpacked_bytes(_read_head(path), where)
-            if name.kind is ObjectKind.FILE and self.mode == "bare-user":
-                _, _, mode, _ = _read_user_metadata(path, where)
-                if stat.S_ISLNK(mode):
-                    return len(_link_in_file(read_bounded(path, MAX_HEADER_BYTES)))
-            return path.lstat().st_size
+            if self._is_archive:
+                return unpack_header(_read_head(path), where)
+            header = _read_user_header(path, where) if self.mode == "bare-user" else self._read_bare_header(path)
+            return header, 0 if header.is_link else path.lstat().st_size
+
+    def object_bytes(self, name: ObjectName) -> int:
+        """The size of what `read_object` gives, from the object's header or inode, unchecked.
+
+        Raises:
+            RepositoryError: it is missing or malformed.
+        """
+        if name.kind is ObjectKind.FILE:
+            header, content_bytes = self.read_header(name)
+            return len(header.link_target.encode()) if header.is_link else content_bytes
+        where = self._locate(name)
+        with _named_errors(where):
+            return (self._path / where).lstat().st_size
 
     def loose_bytes(self, name: ObjectName) -> int:
         """What a client downloads to get this one object without a delta.
@@ -238,9 +248,22 @@ class OSTreeRepository:
         path = self._path / where
         if self._is_archive:
             return unpack_file(read_bounded(path, MAX_FILE_BYTES + MAX_HEADER_BYTES), where)
-        if self.mode == "bare-user":
-            return _read_user_file(path, where)
-        return _read_bare_file(path, keeps_owner=self.mode == "bare")
+        header = _read_user_header(path, where) if self.mode == "bare-user" else self._read_bare_header(path)
+        return header, b"" if header.is_link else read_bounded(path, MAX_FILE_BYTES)
+
+    def _read_bare_header(self, path: Path) -> FileHeader:
+        """Of a file of mode bare, or of bare-user-only, which keeps neither owners nor extended attributes."""
+        keeps_owner = self.mode == "bare"
+        status = path.lstat()
+        is_link = stat.S_ISLNK(status.st_mode)
+        return FileHeader(
+            uid=status.st_uid if keeps_owner else 0,
+            gid=status.st_gid if keeps_owner else 0,
+            mode=status.st_mode,
+            # As bytes: a Path would drop "./" and "//", and the checksum with them.
+            link_target=os.readlink(os.fsencode(path)).decode() if is_link else "",  # noqa: PTH115
+            xattrs=_read_xattrs(path) if keeps_owner else (),
+        )
 
 
 @contextmanager
@@ -258,36 +281,12 @@ def _named_errors(where: str, needed_by: str = "") -> Iterator[None]:
         raise
 
 
-def _read_bare_file(path: Path, *, keeps_owner: bool) -> tuple[FileHeader, bytes]:
-    """A file of mode bare, or of bare-user-only, which keeps neither owners nor extended attributes."""
-    status = path.lstat()
-    is_link = stat.S_ISLNK(status.st_mode)
-    header = FileHeader(
-        uid=status.st_uid if keeps_owner else 0,
-        gid=status.st_gid if keeps_owner else 0,
-        mode=status.st_mode,
-        # As bytes: a Path would drop "./" and "//", and the checksum with them.
-        link_target=os.readlink(os.fsencode(path)).decode() if is_link else "",  # noqa: PTH115
-        xattrs=_read_xattrs(path) if keeps_owner else (),
-    )
-    return header, b"" if is_link else read_bounded(path, MAX_FILE_BYTES)
-
-
-def _read_user_file(path: Path, where: str) -> tuple[FileHeader, bytes]:
-    """A file of mode bare-user; a link is a file that holds its target, as links take no user attributes."""
-    content = read_bounded(path, MAX_FILE_BYTES)
-    uid, gid, mode, xattrs = _read_user_metadata(path, where)
-    is_link = stat.S_ISLNK(mode)
-    target = _link_in_file(content).decode() if is_link else ""
-    return FileHeader(uid=uid, gid=gid, mode=mode, link_target=target, xattrs=xattrs), b"" if is_link else content
-
-
-def _read_user_metadata(path: Path, where: str) -> tuple[int, int, int, Xattrs]:
-    return decode_user_metadata(os.getxattr(path, _USER_METADATA, follow_symlinks=False), where)
-
-
-def _link_in_file(content: bytes) -> bytes:
-    return content.partition(b"\0")[0]
+def _read_user_header(path: Path, where: str) -> FileHeader:
+    """Of a file of mode bare-user; a link is a file that holds its target, as links take no user attributes."""
+    attributes = os.getxattr(path, _USER_METADATA, follow_symlinks=False)
+    uid, gid, mode, xattrs = decode_user_metadata(attributes, where)
+    target = read_bounded(path, MAX_HEADER_BYTES).partition(b"\0")[0].decode() if stat.S_ISLNK(mode) else ""
+    return FileHeader(uid=uid, gid=gid, mode=mode, link_target=target, xattrs=xattrs)
 
 
 def _read_xattrs(path: Path) -> Xattrs:

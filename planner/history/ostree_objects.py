@@ -144,14 +144,14 @@ def unpack_file(data: bytes, where: str) -> tuple[FileHeader, bytes]:
     return header, content
 
 
-def unpacked_bytes(head: bytes, where: str) -> int:
-    """The size of the content, or of a link's target, that the start of a `.filez` object tells.
+def unpack_header(head: bytes, where: str) -> tuple[FileHeader, int]:
+    """The header and the size of the content (of a link: none) that the start of a `.filez` object tells.
 
     Raises:
         RepositoryError: it is malformed, or the header is longer than `head`.
     """
     content_bytes, header, _ = _split_header(head, where)
-    return len(header.link_target.encode()) if header.is_link else content_bytes
+    return header, 0 if header.is_link else content_bytes
 
 
 def head_bytes(prefix: bytes) -> int:

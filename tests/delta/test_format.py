@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.delta.apply import apply_part
+from planner.delta.blocks import Block, pack_block
 from planner.delta.bspatch import apply_patch, write_patch
 from planner.delta.operations import (
     Close,
@@ -38,8 +39,13 @@ from planner.history.records import ObjectKind, ObjectName
 from tests.delta.test_reading import generate
 from tests.delta.worlds import World, make_world
 
-FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 1}]
+FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": 1 << 20}]
 COMMIT = serialise(COMMIT_TYPE, ({}, b"", [], "subject", "body", 5, b"t" * 32, b"m" * 32))
+
+
+def pack_piece(content: bytes) -> Block:
+    return pack_block(content, FILTERS)
+
 
 numbers = st.integers(0, 2**64 - 1)
 checksums = st.binary(min_size=32, max_size=32).map(bytes.hex)
@@ -86,7 +92,7 @@ parts = st.builds(
 
 @given(parts, st.booleans())
 def test_parts_are_read_back(part: Part, is_packed: bool) -> None:
-    assert read_part(write_part(part, FILTERS if is_packed else None)) == part
+    assert read_part(write_part(part, pack_piece if is_packed else None)) == part
 
 
 superblocks = st.builds(
@@ -235,7 +241,7 @@ def test_a_dictionary_of_gigabytes_is_refused() -> None:
 
 
 def test_what_follows_the_packed_payload_is_refused() -> None:
-    data = write_part(part_of(b"abc", []), FILTERS)
+    data = write_part(part_of(b"abc", []), pack_piece)
     for damaged in (data[:-1], data + b"x", b"", b"z" + data[1:]):
         with pytest.raises(RepositoryError):
             read_part(damaged)

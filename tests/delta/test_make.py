@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from planner.delta.make import Delta, Settings, make_delta
+from planner.delta.contents import Contents
+from planner.delta.difference_pool import DifferencePool
+from planner.delta.encode import Effort
+from planner.delta.make import Delta, Settings, lay_out, make_delta, write_delta
+from planner.delta.packing import pack_recipe
 from planner.delta.superblock import read_superblock
 from planner.history.objects import ObjectSets
 from planner.history.records import EMPTY, ObjectKind, ObjectName
@@ -93,3 +97,41 @@ def test_large_whole_objects_are_left_to_be_fetched(world: World) -> None:
     for name, size_bytes in sizes.items():
         assert len(world.repository.read_object(name)) == size_bytes >= 100_000
         assert all(name not in part.objects for part in superblock.parts)
+
+
+def test_deltas_into_one_commit_share_parts_that_serve_each_alone(world: World, tmp_path: Path) -> None:
+    """Each base's client gets its delta only, with the shared part among its parts."""
+    bases, target = [EMPTY, *world.commits[:2]], world.commits[2]
+    contents = Contents(world.repository, ObjectSets(world.repository.read_history()))
+    with DifferencePool(tmp_path / "pool.sqlite") as pool:
+        layouts = lay_out(contents, bases, target, Settings(least_shared_bytes=1), pool)
+        recipes = {recipe for layout in layouts for recipe in layout.recipes}
+        parts = {recipe: pack_recipe(recipe, contents, pool, Effort.BALANCED) for recipe in recipes}
+    assert len(recipes) < sum(len(layout.recipes) for layout in layouts)
+    for layout in layouts:
+        folder = tmp_path / (layout.base or "empty")
+        folder.mkdir()
+        path = write(write_delta(layout, parts, contents), folder / "delta")
+        client = copy_with(world, () if layout.base == EMPTY else (layout.base,), folder)
+        run_ostree("static-delta", "apply-offline", f"--repo={client}", path.parent)
+        run_ostree("fsck", "--quiet", f"--repo={client}")
+        assert run_ostree("ls", "-RCX", f"--repo={client}", target) == run_ostree(
+            "ls", "-RCX", f"--repo={world.path}", target
+        )
+
+
+def test_a_warm_pool_makes_the_same_bytes_without_reading_old_contents(world: World, tmp_path: Path) -> None:
+    base, target = world.commits[:2]
+    objects = ObjectSets(world.repository.read_history())
+    path = tmp_path / "pool.sqlite"
+    with DifferencePool(path) as pool:
+        cold = make_delta(world.repository, objects, base, target, pool=pool)
+    contents = Contents(world.repository, objects)
+    read = []
+    contents.read = lambda checksum: read.append(checksum) or Contents.read(contents, checksum)  # type: ignore[method-assign, func-returns-value]
+    with DifferencePool(path) as pool:
+        layout = lay_out(contents, [base], target, Settings(), pool)[0]
+        parts = {recipe: pack_recipe(recipe, contents, pool, Effort.BALANCED) for recipe in layout.recipes}
+    assert write_delta(layout, parts, contents) == cold
+    held = {name.checksum for name in objects.of_commit(base)}
+    assert not held & set(read)

@@ -10,7 +10,7 @@ import pytest
 
 from planner.compiled import compiled
 from planner.delta import pairing_kernels
-from planner.delta.pairing import Entry, Pairing, Reason, normalise_name, pair_objects, resemblance, sketch
+from planner.delta.pairing import Entry, Pairing, Reason, Sketch, normalise_name, pair_objects, resemblance, sketch
 from tests.delta.contents import draw_binary, draw_pair, draw_text, edit
 
 Tree = dict[str, bytes]
@@ -27,8 +27,11 @@ def entries(tree: Tree) -> list[Entry]:
 def pair(base: Tree, target: Tree, **options: int) -> dict[str, Pairing]:
     """The pairings by path."""
     contents = {checksum(data): data for data in [*base.values(), *target.values()]}
-    read = contents.__getitem__
-    return {found.path: found for found in pair_objects(entries(base), entries(target), read, read, **options)}
+
+    def read_sketch(of: str) -> Sketch:
+        return sketch(contents[of])
+
+    return {found.path: found for found in pair_objects(entries(base), entries(target), read_sketch, **options)}
 
 
 def first(base: Tree, target: Tree, path: str) -> tuple[str, Reason]:

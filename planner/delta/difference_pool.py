@@ -1,0 +1,215 @@
+"""What was worked out about file contents, kept by their checksums: differences, sketches, sizes when packed.
+
+Each difference between two contents is made once, whichever delta asks for it, tonight or later. This is a cache: what
+is lost or of another version is made again, and every delta is proved however its pieces were come by.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import zstandard
+
+from planner.delta.pairing import Sketch
+from planner.errors import BusyError, PlannerError, RepositoryError, SpaceError
+
+ENGINE_VERSION = 1
+"""To be raised whenever `bsdiff.diff`, `pairing.sketch` or the estimates give other results."""
+
+_LOCK_TIMEOUT_S = 60.0
+# Estimates need order, not precision: level 3 ranks streams as xz does and reads 300 MB a second.
+_LEVEL = 3
+_TABLES = ("differences", "wholes", "sketches")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS differences (
+    source BLOB NOT NULL, target BLOB NOT NULL, packed BLOB, stream_bytes INTEGER NOT NULL, core_s REAL NOT NULL,
+    PRIMARY KEY (source, target)
+) STRICT;
+CREATE TABLE IF NOT EXISTS wholes (
+    object BLOB PRIMARY KEY, packed_bytes INTEGER NOT NULL, is_text INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sketches (object BLOB PRIMARY KEY, minima BLOB NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A difference's size as a stream and packed (None: it is not worth having), and its core-seconds."""
+
+    stream_bytes: int
+    packed_bytes: int | None
+    core_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What is known of a content: its size when packed, and whether it looks like text."""
+
+    packed_bytes: int
+    is_text: bool
+
+
+class DifferencePool:
+    """The pool in one SQLite file, or in memory; processes may share a file. Use as a context manager."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Open or create.
+
+        Raises:
+            SpaceError: the disk is full.
+            BusyError: another process kept the file locked for long.
+        """
+        self._path = path
+        try:
+            self._connection = self._open()
+        except sqlite3.DatabaseError as error:
+            if path is None or isinstance(error, sqlite3.OperationalError):
+                raise _error(error, str(path)) from error
+            # Damaged: it is a cache.
+            path.unlink()
+            self._connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path or ":memory:", isolation_level=None, timeout=_LOCK_TIMEOUT_S)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            if connection.execute("PRAGMA user_version").fetchone()[0] != ENGINE_VERSION:
+                drops = "".join(f"DROP TABLE IF EXISTS {table};" for table in _TABLES)
+                connection.executescript(
+                    f"BEGIN IMMEDIATE; {drops} {_SCHEMA} PRAGMA user_version = {ENGINE_VERSION}; COMMIT;"
+                )
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    @property
+    def path(self) -> Path | None:
+        """The file, for other processes; None in memory."""
+        return self._path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    # -- differences ---------------------------------------------------------------------------------------------
+
+    def find(self, source: str, target: str) -> Difference | None:
+        """What is known of a difference; None where it was never tried."""
+        row = self._row(
+            "SELECT stream_bytes, length(packed), core_s FROM differences WHERE source = ? AND target = ?",
+            bytes.fromhex(source),
+            bytes.fromhex(target),
+        )
+        return None if row is None else Difference(*row)
+
+    def read_stream(self, source: str, target: str) -> bytes:
+        """A difference that `find` found.
+
+        Raises:
+            RepositoryError: it is gone or damaged; without it, it is made again.
+        """
+        row = self._row(
+            "SELECT packed, stream_bytes FROM differences WHERE source = ? AND target = ?",
+            bytes.fromhex(source),
+            bytes.fromhex(target),
+        )
+        if row is None or row[0] is None:
+            raise RepositoryError("is not in the pool of differences", source=source, target=target)
+        try:
+            return zstandard.ZstdDecompressor().decompress(row[0], max_output_size=row[1])
+        except zstandard.ZstdError as error:
+            self._write(
+                "DELETE FROM differences WHERE source = ? AND target = ?", bytes.fromhex(source), bytes.fromhex(target)
+            )
+            raise RepositoryError("is damaged in the pool", source=source, target=target) from error
+
+    def keep(self, source: str, target: str, stream: bytes | None, core_s: float) -> Difference:
+        """Keep a difference, or (None) that it is not worth having."""
+        packed = None if stream is None else pack(stream)
+        self._write(
+            "INSERT OR REPLACE INTO differences VALUES (?, ?, ?, ?, ?)",
+            *(bytes.fromhex(source), bytes.fromhex(target), packed, len(stream or b""), core_s),
+        )
+        return Difference(len(stream or b""), None if packed is None else len(packed), core_s)
+
+    # -- contents ------------------------------------------------------------------------------------------------
+
+    def whole(self, checksum: str, measure: Callable[[], Whole]) -> Whole:
+        """What is known of a content; measured where it is new."""
+        row = self._row("SELECT packed_bytes, is_text FROM wholes WHERE object = ?", bytes.fromhex(checksum))
+        if row is not None:
+            return Whole(row[0], bool(row[1]))
+        found = measure()
+        self._write(
+            "INSERT OR REPLACE INTO wholes VALUES (?, ?, ?)",
+            *(bytes.fromhex(checksum), found.packed_bytes, int(found.is_text)),
+        )
+        return found
+
+    def sketch(self, checksum: str, make: Callable[[], Sketch]) -> Sketch:
+        """A content's sketch; made where it is new."""
+        row = self._row("SELECT minima FROM sketches WHERE object = ?", bytes.fromhex(checksum))
+        if row is not None:
+            return np.frombuffer(row[0], np.int64)
+        found = make()
+        self._write("INSERT OR REPLACE INTO sketches VALUES (?, ?)", bytes.fromhex(checksum), found.tobytes())
+        return found
+
+    # -- keeping it small ----------------------------------------------------------------------------------------
+
+    def trim(self, most_bytes: int) -> int:
+        """Drop the differences that were made first until the others take no more than so many bytes; how many went."""
+        self._write(
+            """
+            DELETE FROM differences WHERE rowid IN (
+                SELECT rowid FROM (
+                    SELECT rowid, sum(coalesce(length(packed), 0) + 100) OVER (ORDER BY rowid DESC) AS total
+                    FROM differences
+                ) WHERE total > ?
+            )
+            """,
+            most_bytes,
+        )
+        return int(self._connection.execute("SELECT changes()").fetchone()[0])
+
+    def _row(self, query: str, *values: object) -> tuple | None:  # type: ignore[type-arg]
+        try:
+            row: tuple | None = self._connection.execute(query, values).fetchone()  # type: ignore[type-arg]
+        except sqlite3.Error as error:
+            raise _error(error, str(self._path)) from error
+        return row
+
+    def _write(self, statement: str, *values: object) -> None:
+        try:
+            self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise _error(error, str(self._path)) from error
+
+
+def pack(content: bytes) -> bytes:
+    """A fast compression, whose size ranks streams as a part's does; never more than the content and 22 bytes."""
+    return zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False, write_checksum=True).compress(content)
+
+
+def _error(error: sqlite3.Error, path: str) -> PlannerError:
+    kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if kind in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return SpaceError("the pool of differences cannot be written", path=path, reason=str(error))
+    if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return BusyError("the pool of differences is locked by another run", path=path, reason=str(error))
+    return RepositoryError("the pool of differences cannot be used", path=path, reason=str(error))

@@ -1,0 +1,114 @@
+"""A recipe's part: the payload, and the operations that make the objects of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from planner.delta.blocks import pack_block
+from planner.delta.contents import Contents
+from planner.delta.difference_pool import DifferencePool
+from planner.delta.encode import Effort, part_filters
+from planner.delta.operations import Close, Open, Operation, Patch, ReadFrom, SpliceFile, SpliceMeta, write_operations
+from planner.delta.parts import Mode, Part, write_part
+from planner.delta.recipes import Piece, Recipe
+from planner.history.ostree_objects import CHECKSUM_BYTES, FileHeader, Xattrs
+from planner.history.records import ObjectKind
+
+
+def pack_recipe(recipe: Recipe, contents: Contents, pool: DifferencePool, effort: Effort) -> bytes:
+    """The file of the part that makes a recipe's pieces; the same bytes every time.
+
+    Raises:
+        RepositoryError: an object is missing or corrupt, or a difference is no longer in the pool.
+    """
+    builder = PartBuilder()
+    for piece in recipe.pieces:
+        _add(builder, piece, contents, pool)
+    part = builder.finish()
+    first_bytes = sum(piece.payload_bytes for piece in recipe.pieces if is_first(piece, contents))
+    return write_part(
+        part, lambda content: pack_block(content, part_filters(len(content), effort)), first_bytes=first_bytes
+    )
+
+
+def object_bytes(recipe: Recipe, contents: Contents) -> int:
+    """The size of the objects that a recipe's part makes; links count nothing, as the stock tool counts."""
+    return sum(
+        contents.size_bytes(piece.name.checksum) if piece.name.kind is ObjectKind.FILE else piece.payload_bytes
+        for piece in recipe.pieces
+    )
+
+
+def is_first(piece: Piece, contents: Contents) -> bool:
+    """Whether a piece belongs to the payload's first bytes: folders, attributes and links, which later hops replace."""
+    return piece.name.kind is not ObjectKind.FILE or contents.header(piece.name.checksum).is_link
+
+
+@dataclass(slots=True)
+class PartBuilder:
+    """A part under construction."""
+
+    modes: dict[Mode, int] = field(default_factory=dict)
+    xattrs: dict[Xattrs, int] = field(default_factory=dict)
+    payload: bytearray = field(default_factory=bytearray)
+    operations: list[Operation] = field(default_factory=list)
+
+    def splice_metadata(self, data: bytes) -> None:
+        """Make a folder or its attributes."""
+        self.operations.append(SpliceMeta(len(data), self.put(data)))
+
+    def splice(self, header: FileHeader, data: bytes) -> None:
+        """Make a whole file, or a link of its target."""
+        self.operations.append(SpliceFile(*self.attributes(header), len(data), self.put(data)))
+
+    def patch(self, header: FileHeader, size_bytes: int, source: str, stream: bytes) -> None:
+        """Make a file of another one's content by a bsdiff stream."""
+        source_at = self.put(bytes.fromhex(source))
+        stream_at = self.put(stream)
+        self.operations += [
+            Open(*self.attributes(header), size_bytes),
+            ReadFrom(source_at),
+            Patch(stream_at, len(stream)),
+            Close(),
+        ]
+
+    def put(self, data: bytes) -> int:
+        """Append to the payload; the place."""
+        at = len(self.payload)
+        self.payload += data
+        return at
+
+    def attributes(self, header: FileHeader) -> tuple[int, int]:
+        """Places of a file's mode and extended attributes."""
+        mode = self.modes.setdefault((header.uid, header.gid, header.mode), len(self.modes))
+        return mode, self.xattrs.setdefault(header.xattrs, len(self.xattrs))
+
+    def finish(self) -> Part:
+        """The part."""
+        return Part(
+            modes=tuple(self.modes),
+            xattrs=tuple(self.xattrs),
+            # A stock client refuses to write even nothing from a payload of nothing: an empty file alone in its part.
+            payload=bytes(self.payload) or b"\0",
+            operations=write_operations(self.operations),
+        )
+
+
+def _add(builder: PartBuilder, piece: Piece, contents: Contents, pool: DifferencePool) -> None:
+    checksum = piece.name.checksum
+    if piece.name.kind is not ObjectKind.FILE:
+        builder.splice_metadata(contents.read_metadata(piece.name))
+        return
+    header = contents.header(checksum)
+    if header.is_link:
+        builder.splice(header, header.link_target.encode())
+    elif piece.source is None:
+        builder.splice(header, contents.read(checksum))
+    else:
+        stream = pool.read_stream(piece.source, checksum)
+        builder.patch(header, contents.size_bytes(checksum), piece.source, stream)
+
+
+def source_bytes(source: str | None) -> int:
+    """What naming a source takes of the payload."""
+    return 0 if source is None else CHECKSUM_BYTES
