@@ -65,6 +65,11 @@ def join_blocks(blocks: Sequence[Block]) -> bytes:
     )
 
 
+def is_of_blocks(data: bytes) -> bool:
+    """Whether bytes begin as the files of `join_blocks` do; the stock tool's have another kind of checksum."""
+    return data.startswith(_MAGIC + _FLAGS)
+
+
 def split_blocks(data: bytes, *, where: str = "") -> list[Block]:
     """The blocks of an .xz file that `join_blocks` made.
 
@@ -72,7 +77,7 @@ def split_blocks(data: bytes, *, where: str = "") -> list[Block]:
         RepositoryError: it is not such a file; the blocks' content is not looked at.
     """
     footer = data[-_EDGE_BYTES:]
-    if len(data) < 2 * _EDGE_BYTES or not data.startswith(_MAGIC + _FLAGS) or footer[8:] != _FLAGS + _FOOTER_MAGIC:
+    if len(data) < 2 * _EDGE_BYTES or not is_of_blocks(data) or footer[8:] != _FLAGS + _FOOTER_MAGIC:
         raise RepositoryError("is no .xz file of blocks with CRC32", path=where)
     end = len(data) - _EDGE_BYTES
     start = end - 4 * (1 + int.from_bytes(footer[4:8], "little"))

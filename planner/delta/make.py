@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
+from planner.delta.compose import Hop, compose
 from planner.delta.contents import Contents
 from planner.delta.difference_pool import DifferencePool
 from planner.delta.encode import Choice, Effort, choose_sources, packing_order
@@ -27,7 +28,7 @@ from planner.history.records import ObjectKind, ObjectName
 MAX_PART_BYTES = 32 * 10**6
 """Payload of a part at most, before it is packed; the stock generator's default."""
 
-# Order in a part: what later hops replace comes first (see `packing.is_first`).
+# Order in a part: what later hops replace comes first (see `packing.split_pieces`).
 _METADATA, _LINK, _FILE = range(3)
 
 
@@ -152,6 +153,28 @@ def write_delta(layout: Layout, parts: Mapping[Recipe, bytes], contents: Content
     )
     data = write_superblock(superblock, f"{relative_path(layout.base, layout.target)}/")
     return Delta(superblock=data, parts=() if is_inline else files)
+
+
+def compose_delta(hops: Sequence[Hop], objects: ObjectSets, settings: Settings) -> Delta:
+    """The composed delta of hops: see `compose`. Nothing is read from the repository.
+
+    Raises:
+        BuildError: the hops do not follow each other, or one leaves an object that is needed to be fetched on its own.
+        RepositoryError: a hop's part is damaged.
+    """
+    first, last = hops[0].superblock, hops[-1].superblock
+    held, wanted = objects.of_commit(first.base), objects.missing(first.base, last.target)
+    composed = compose(hops, held, wanted, settings.effort)
+    header = PartHeader(
+        checksum=hashlib.sha256(composed.data).hexdigest(),
+        file_bytes=len(composed.data),
+        object_bytes=composed.object_bytes,
+        objects=composed.objects,
+    )
+    inline = {0: composed.data} if settings.is_inline else {}
+    superblock = replace(last, base=first.base, parts=(header,), fallbacks=(), prerequisites=(), inline=inline)
+    data = write_superblock(superblock, f"{relative_path(first.base, last.target)}/")
+    return Delta(superblock=data, parts=() if settings.is_inline else (composed.data,))
 
 
 def pair_files(contents: Contents, base: str, target: str, pool: DifferencePool) -> list[Pairing]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from planner.delta.blocks import pack_block
+from planner.delta.blocks import Block, pack_block
 from planner.delta.contents import Contents
 from planner.delta.difference_pool import DifferencePool
 from planner.delta.encode import Effort, part_filters
@@ -23,12 +24,30 @@ def pack_recipe(recipe: Recipe, contents: Contents, pool: DifferencePool, effort
     """
     builder = PartBuilder()
     for piece in recipe.pieces:
-        _add(builder, piece, contents, pool)
-    part = builder.finish()
-    first_bytes = sum(piece.payload_bytes for piece in recipe.pieces if is_first(piece, contents))
-    return write_part(
-        part, lambda content: pack_block(content, part_filters(len(content), effort)), first_bytes=first_bytes
-    )
+        if piece.source is not None:
+            builder.name_source(piece.source)
+    plain, files = split_pieces(recipe.pieces, contents)
+    for piece in plain:
+        _add_plain(builder, piece, contents)
+    first_bytes = len(builder.payload)
+    for piece in files:
+        _add_file(builder, piece, contents, pool)
+    return write_part(builder.finish(), packer(effort), first_bytes=first_bytes)
+
+
+def packer(effort: Effort) -> Callable[[bytes], Block]:
+    """How blocks of parts are packed."""
+    return lambda content: pack_block(content, part_filters(len(content), effort))
+
+
+def split_pieces(pieces: Iterable[Piece], contents: Contents) -> tuple[list[Piece], list[Piece]]:
+    """The folders, attributes and links, which later hops replace; and the regular files."""
+    plain: list[Piece] = []
+    files: list[Piece] = []
+    for piece in pieces:
+        is_file = piece.name.kind is ObjectKind.FILE and not contents.header(piece.name.checksum).is_link
+        (files if is_file else plain).append(piece)
+    return plain, files
 
 
 def object_bytes(recipe: Recipe, contents: Contents) -> int:
@@ -39,11 +58,6 @@ def object_bytes(recipe: Recipe, contents: Contents) -> int:
     )
 
 
-def is_first(piece: Piece, contents: Contents) -> bool:
-    """Whether a piece belongs to the payload's first bytes: folders, attributes and links, which later hops replace."""
-    return piece.name.kind is not ObjectKind.FILE or contents.header(piece.name.checksum).is_link
-
-
 @dataclass(slots=True)
 class PartBuilder:
     """A part under construction."""
@@ -51,6 +65,7 @@ class PartBuilder:
     modes: dict[Mode, int] = field(default_factory=dict)
     xattrs: dict[Xattrs, int] = field(default_factory=dict)
     payload: bytearray = field(default_factory=bytearray)
+    sources: dict[str, int] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
 
     def splice_metadata(self, data: bytes) -> None:
@@ -63,14 +78,19 @@ class PartBuilder:
 
     def patch(self, header: FileHeader, size_bytes: int, source: str, stream: bytes) -> None:
         """Make a file of another one's content by a bsdiff stream."""
-        source_at = self.put(bytes.fromhex(source))
         stream_at = self.put(stream)
         self.operations += [
             Open(*self.attributes(header), size_bytes),
-            ReadFrom(source_at),
+            ReadFrom(self.name_source(source)),
             Patch(stream_at, len(stream)),
             Close(),
         ]
+
+    def name_source(self, source: str) -> int:
+        """The place of a source's checksum in the payload."""
+        if source not in self.sources:
+            self.sources[source] = self.put(bytes.fromhex(source))
+        return self.sources[source]
 
     def put(self, data: bytes) -> int:
         """Append to the payload; the place."""
@@ -94,15 +114,18 @@ class PartBuilder:
         )
 
 
-def _add(builder: PartBuilder, piece: Piece, contents: Contents, pool: DifferencePool) -> None:
-    checksum = piece.name.checksum
+def _add_plain(builder: PartBuilder, piece: Piece, contents: Contents) -> None:
     if piece.name.kind is not ObjectKind.FILE:
         builder.splice_metadata(contents.read_metadata(piece.name))
-        return
-    header = contents.header(checksum)
-    if header.is_link:
+    else:
+        header = contents.header(piece.name.checksum)
         builder.splice(header, header.link_target.encode())
-    elif piece.source is None:
+
+
+def _add_file(builder: PartBuilder, piece: Piece, contents: Contents, pool: DifferencePool) -> None:
+    checksum = piece.name.checksum
+    header = contents.header(checksum)
+    if piece.source is None:
         builder.splice(header, contents.read(checksum))
     else:
         stream = pool.read_stream(piece.source, checksum)

@@ -7,7 +7,7 @@ Source: libostree, `ostree-repo-static-delta-private.h` (OSTREE_STATIC_DELTA_PAR
 from __future__ import annotations
 
 import lzma
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from planner.delta.blocks import Block, join_blocks
@@ -29,8 +29,9 @@ _XZ_MEMORY_BYTES = 100 * 2**20
 
 _PIECE_BYTES = 2**20
 
-# Below, three blocks take more bytes than packing anew takes time.
-_LEAST_BLOCK_BYTES = 2**17
+LEAST_BLOCK_BYTES = 2**17
+"""Smaller payloads are one block with all the rest: three would be larger, and packing anew is quick."""
+
 
 Mode = tuple[int, int, int]
 """Owner, group and mode of a file."""
@@ -52,20 +53,26 @@ def write_part(part: Part, pack: Callable[[bytes], Block] | None, *, first_bytes
     Unless it is small, the head with the first bytes of the payload, the rest of the payload, and the tail with the
     operations are blocks of their own: the middle one can then stand in other files as it is.
     """
-    modes = [tuple(swap(number, 4) for number in mode) for mode in part.modes]
-    inside = serialise(PAYLOAD_TYPE, (modes, part.xattrs, part.payload, part.operations))
+    head, tail = frame_payload(part.modes, part.xattrs, len(part.payload), part.operations)
     if pack is None:
-        return bytes([PLAIN]) + inside
-    end = len(inside) - tail_bytes(len(inside), len(part.operations))
-    start = end - len(part.payload) + first_bytes
-    pieces = (inside[:start], inside[start:end], inside[end:]) if end - start >= _LEAST_BLOCK_BYTES else (inside,)
+        return b"".join((bytes([PLAIN]), head, part.payload, tail))
+    if len(part.payload) - first_bytes < LEAST_BLOCK_BYTES:
+        pieces: tuple[bytes, ...] = (head + part.payload + tail,)
+    else:
+        pieces = (head + part.payload[:first_bytes], part.payload[first_bytes:], tail)
     return bytes([XZ]) + join_blocks([pack(piece) for piece in pieces])
 
 
-def tail_bytes(inside_bytes: int, operations_bytes: int) -> int:
-    """How much comes behind the payload: the operations, and the places where the three members before them end."""
-    size = next(size for size in (1, 2, 4, 8) if inside_bytes < 1 << 8 * size)
-    return operations_bytes + 3 * size
+def frame_payload(
+    modes: Iterable[Mode], xattrs: Iterable[Xattrs], payload_bytes: int, operations: bytes
+) -> tuple[bytes, bytes]:
+    """What comes before a payload of so many bytes, and what behind: operations, and where the members before end."""
+    first = serialise("a(uuu)", [tuple(swap(number, 4) for number in mode) for mode in modes])
+    head = first + serialise("aa(ayay)", list(xattrs))
+    ends = (len(first), len(head), len(head) + payload_bytes)
+    body_bytes = ends[-1] + len(operations)
+    size = next(size for size in (1, 2, 4, 8) if body_bytes + len(ends) * size < 1 << 8 * size)
+    return head, operations + b"".join(end.to_bytes(size, "little") for end in reversed(ends))
 
 
 def read_part(data: bytes, *, most_bytes: int = MOST_PART_BYTES, where: str = "") -> Part:

@@ -48,7 +48,7 @@ def make_world(folder: Path, mode: str = "bare-user") -> World:
     _write(tree / "usr/empty", b"")
     (tree / "usr/link").symlink_to("bin/tool")
     (tree / "usr/becomes-a-file").symlink_to(_LONG_TARGET)
-    commits = [_commit(repo, tree, "one")]
+    commits = [commit_tree(repo, tree, "one")]
 
     _write(tree / "usr/share/doc/long.txt", text.replace("line 17 ", "line seventeen ").encode())
     changed = bytearray(blob)
@@ -63,11 +63,11 @@ def make_world(folder: Path, mode: str = "bare-user") -> World:
     (tree / "usr/link").symlink_to("new/deep")
     (tree / "usr/becomes-a-file").unlink()
     _write(tree / "usr/becomes-a-file", _LONG_TARGET.encode() * 3)
-    commits.append(_commit(repo, tree, "two"))
+    commits.append(commit_tree(repo, tree, "two"))
 
     _write(tree / "usr/bin/tool", b"#!/bin/sh\necho three\n", mode=0o755)
     _write(tree / "usr/share/doc/long.txt", text.replace("line 2", "LINE 2").encode())
-    commits.append(_commit(repo, tree, "three"))
+    commits.append(commit_tree(repo, tree, "three"))
     return World(path=repo, commits=tuple(commits))
 
 
@@ -83,7 +83,8 @@ def _write(path: Path, content: bytes, mode: int = 0o644) -> None:
             return
 
 
-def _commit(repo: Path, tree: Path, subject: str) -> str:
+def commit_tree(repo: Path, tree: Path, subject: str) -> str:
+    """Commit a folder to the branch `main`; the commit's checksum."""
     return run_ostree("commit", f"--repo={repo}", "--branch=main", f"--subject={subject}", f"--tree=dir={tree}").strip()
 
 
