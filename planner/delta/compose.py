@@ -10,9 +10,9 @@ a later operation of the same part may read from it.
 from __future__ import annotations
 
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from planner.delta.blocks import Block, is_of_blocks, join_blocks, split_blocks
 from planner.delta.encode import Effort
@@ -29,7 +29,7 @@ from planner.delta.operations import (
     read_operations,
 )
 from planner.delta.packing import PartBuilder, packer
-from planner.delta.parts import LEAST_BLOCK_BYTES, PLAIN, XZ, Part, frame_payload, read_part, unpack
+from planner.delta.parts import PLAIN, XZ, Part, frame_payload, read_part, unpack
 from planner.delta.superblock import Superblock
 from planner.errors import BuildError
 from planner.history.ostree_objects import CHECKSUM_BYTES, FileHeader
@@ -37,8 +37,6 @@ from planner.history.records import ObjectKind, ObjectName
 
 # A block of which less than this is needed is packed anew.
 _LEAST_NEEDED_FRACTION = 0.75
-# What a byte of a difference takes when packed, in bytes of a whole object: most of it is zeros.
-_DIFFERENCE_FRACTION = 1 / 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,27 +76,42 @@ class _Making:
     sources: frozenset[str]
     object_bytes: int
 
-    def packed_bytes(self, block_at: int) -> float:
-        """About what it takes of a packed part behind a place of the payload."""
+    def bytes_in(self, block: _PayloadBlock) -> int:
+        """What it takes of a block, before packing."""
         return sum(
-            one.size_bytes * (_DIFFERENCE_FRACTION if isinstance(one, Patch) else 1.0)
-            for one in (step.placed for step in self.steps)
-            if one is not None and one.offset >= block_at
+            step.placed.size_bytes
+            for step in self.steps
+            if step.placed is not None and block.start <= step.placed.offset < block.end
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """A hop's part: what it makes, and its payload's second block with the place where it begins (None: one block).
+class _PayloadBlock:
+    """A packed stretch of a part's payload."""
 
-    Where there is a second block, its content is not unpacked: `part` has zeros there.
+    start: int
+    end: int
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A hop's part: what it makes, and the stretches of its payload that are blocks of their own.
+
+    These are not unpacked: `part` has zeros there.
     """
 
-    data: bytes
     part: Part
     makings: tuple[_Making, ...]
-    block: Block | None
-    block_at: int
+    blocks: tuple[_PayloadBlock, ...]
+
+    def payload_without(self, kept: Collection[_PayloadBlock]) -> bytes:
+        """The payload with all blocks but those that are kept unpacked."""
+        payload = bytearray(self.part.payload)
+        for one in self.blocks:
+            if one not in kept:
+                payload[one.start : one.end] = _unpack_block(one.block)
+        return bytes(payload)
 
 
 def compose(
@@ -121,11 +134,12 @@ def compose(
     ]
     needed = _find_needed([source.makings for source in sources], held, wanted)
     kept = [
-        source.block if _needs_most(source, makings) else None for source, makings in zip(sources, needed, strict=True)
+        [one for one in source.blocks if _is_kept(one, source.makings, makings)]
+        for source, makings in zip(sources, needed, strict=True)
     ]
-    desk = _Desk(small_at=sum(block.content_bytes for block in kept if block))
-    for source, makings, block in zip(sources, needed, kept, strict=True):
-        desk.take(source, makings, block)
+    desk = _Desk(small_at=sum(one.block.content_bytes for of_source in kept for one in of_source))
+    for source, makings, of_source in zip(sources, needed, kept, strict=True):
+        desk.take(source, makings, of_source)
     return desk.finish(effort)
 
 
@@ -139,22 +153,20 @@ def _check_order(hops: Sequence[Hop]) -> None:
 
 def _read_source(data: bytes, objects: Sequence[ObjectName]) -> _Source:
     blocks = split_blocks(data[1:]) if is_of_blocks(data[1:]) else []
-    has_own_block = len(blocks) == 3 and blocks[1].content_bytes >= LEAST_BLOCK_BYTES
-    part = _read_hollow(blocks) if has_own_block else read_part(data)
-    payload_bytes = len(part.payload)
-    return _Source(
-        data=data,
-        part=part,
-        makings=tuple(_split_makings(part, objects)),
-        block=blocks[1] if has_own_block else None,
-        block_at=payload_bytes - blocks[1].content_bytes if has_own_block else payload_bytes,
-    )
+    if len(blocks) < 3:
+        part = read_part(data)
+        return _Source(part, tuple(_split_makings(part, objects)), ())
+    head, tail = _unpack_block(blocks[0]), _unpack_block(blocks[-1])
+    middle_bytes = sum(block.content_bytes for block in blocks[1:-1])
+    part = read_part(b"".join((bytes([PLAIN]), head, bytes(middle_bytes), tail)))
+    before, _ = frame_payload(part.modes, part.xattrs, 0, b"")
+    places = list(accumulate((block.content_bytes for block in blocks[1:-1]), initial=len(head) - len(before)))
+    middle = zip(places, places[1:], blocks[1:-1], strict=False)
+    return _Source(part, tuple(_split_makings(part, objects)), tuple(_PayloadBlock(*one) for one in middle))
 
 
-def _read_hollow(blocks: Sequence[Block]) -> Part:
-    """A part of three blocks with zeros in place of the second."""
-    head, tail = (unpack(join_blocks([block]), block.content_bytes, "") for block in (blocks[0], blocks[2]))
-    return read_part(b"".join((bytes([PLAIN]), head, bytes(blocks[1].content_bytes), tail)))
+def _unpack_block(block: Block) -> bytes:
+    return unpack(join_blocks([block]), block.content_bytes, "")
 
 
 def _split_makings(part: Part, objects: Sequence[ObjectName]) -> Iterator[_Making]:
@@ -221,30 +233,32 @@ class _Desk:
     block_bytes: int = 0
     made: list[_Making] = field(default_factory=list)
 
-    def take(self, source: _Source, makings: Sequence[_Making], block: Block | None) -> None:
-        """Add what is needed of one part, whose second block stays as it is or (None) is taken to pieces."""
-        part = source.part if block or not source.block else read_part(source.data)
-        block_at = source.block_at if block else len(part.payload)
+    def take(self, source: _Source, makings: Sequence[_Making], kept: Sequence[_PayloadBlock]) -> None:
+        """Add what is needed of one part; `kept` blocks stay as they are, the others are taken to pieces."""
+        part = replace(source.part, payload=source.payload_without(kept))
+        places = {}
+        for one in kept:
+            places[one] = self.block_bytes
+            self.blocks.append(one.block)
+            self.block_bytes += one.block.content_bytes
         for making in makings:
-            self.builder.operations += [self._move(step, part, block_at) for step in making.steps]
-        if block:
-            self.blocks.append(block)
-            self.block_bytes += block.content_bytes
+            self.builder.operations += [self._move(step, part, places) for step in making.steps]
         self.made += makings
 
-    def _move(self, step: _Step, part: Part, block_at: int) -> Operation:
+    def _move(self, step: _Step, part: Part, places: Mapping[_PayloadBlock, int]) -> Operation:
         """An operation with its places in this part."""
         if step.placed is not None:
-            placed = replace(step.placed, offset=self._place(step.placed, part, block_at))
+            placed = replace(step.placed, offset=self._place(step.placed, part, places))
             return self._attribute(placed, part) if isinstance(placed, SpliceFile) else placed
         if isinstance(step.operation, ReadFrom):
             at = step.operation.offset
             return ReadFrom(self.small_at + self.builder.name_source(part.payload[at : at + CHECKSUM_BYTES].hex()))
         return self._attribute(step.operation, part) if isinstance(step.operation, Open) else step.operation
 
-    def _place(self, placed: _Placed, part: Part, block_at: int) -> int:
-        if placed.offset >= block_at and placed.size_bytes:
-            return placed.offset - block_at + self.block_bytes
+    def _place(self, placed: _Placed, part: Part, places: Mapping[_PayloadBlock, int]) -> int:
+        for one, place in places.items():
+            if one.start <= placed.offset < one.end:
+                return placed.offset - one.start + place
         return self.small_at + self.builder.put(part.payload[placed.offset : placed.offset + placed.size_bytes])
 
     def _attribute(self, operation: SpliceFile | Open, part: Part) -> Operation:
@@ -267,9 +281,7 @@ class _Desk:
         )
 
 
-def _needs_most(source: _Source, makings: Sequence[_Making]) -> bool:
-    """Whether a part has a second block that may stay as it is."""
-    all_bytes, needed_bytes = (
-        sum(making.packed_bytes(source.block_at) for making in of) for of in (source.makings, makings)
-    )
-    return source.block is not None and needed_bytes > 0 and needed_bytes >= _LEAST_NEEDED_FRACTION * all_bytes
+def _is_kept(block: _PayloadBlock, all_makings: Sequence[_Making], needed: Sequence[_Making]) -> bool:
+    """Whether enough of a block is needed to leave it as it is."""
+    all_bytes, needed_bytes = (sum(making.bytes_in(block) for making in of) for of in (all_makings, needed))
+    return needed_bytes > 0 and needed_bytes >= _LEAST_NEEDED_FRACTION * all_bytes

@@ -43,9 +43,9 @@ class StreamKind(IntEnum):
     """What a stream is, in the order in which kinds stand in a part."""
 
     WHOLE_TEXT = 0
-    TEXT_DIFFERENCE = 1
-    BINARY_DIFFERENCE = 2
-    WHOLE_BINARY = 3
+    WHOLE_BINARY = 1
+    TEXT_DIFFERENCE = 2
+    BINARY_DIFFERENCE = 3
 
 
 class Effort(StrEnum):

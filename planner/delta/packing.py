@@ -29,10 +29,13 @@ def pack_recipe(recipe: Recipe, contents: Contents, pool: DifferencePool, effort
     plain, files = split_pieces(recipe.pieces, contents)
     for piece in plain:
         _add_plain(builder, piece, contents)
-    first_bytes = len(builder.payload)
-    for piece in files:
-        _add_file(builder, piece, contents, pool)
-    return write_part(builder.finish(), packer(effort), first_bytes=first_bytes)
+    cuts = [len(builder.payload)]
+    # Wholes apart from differences: they pack differently, and later hops replace them.
+    for of_kind in ([piece for piece in files if not piece.source], [piece for piece in files if piece.source]):
+        for piece in of_kind:
+            _add_file(builder, piece, contents, pool)
+        cuts.append(len(builder.payload))
+    return write_part(builder.finish(), packer(effort), cuts=cuts)
 
 
 def packer(effort: Effort) -> Callable[[bytes], Block]:

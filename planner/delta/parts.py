@@ -7,8 +7,9 @@ Source: libostree, `ostree-repo-static-delta-private.h` (OSTREE_STATIC_DELTA_PAR
 from __future__ import annotations
 
 import lzma
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from planner.delta.blocks import Block, join_blocks
 from planner.errors import RepositoryError
@@ -30,7 +31,7 @@ _XZ_MEMORY_BYTES = 100 * 2**20
 _PIECE_BYTES = 2**20
 
 LEAST_BLOCK_BYTES = 2**17
-"""Smaller payloads are one block with all the rest: three would be larger, and packing anew is quick."""
+"""Smaller stretches of a payload are no blocks of their own: those are larger, and packing anew is quick."""
 
 
 Mode = tuple[int, int, int]
@@ -47,20 +48,22 @@ class Part:
     operations: bytes
 
 
-def write_part(part: Part, pack: Callable[[bytes], Block] | None, *, first_bytes: int = 0) -> bytes:
+def write_part(part: Part, pack: Callable[[bytes], Block] | None, *, cuts: Sequence[int] = ()) -> bytes:
     """The bytes of a part's file, packed by `pack`; None: not packed.
 
-    Unless it is small, the head with the first bytes of the payload, the rest of the payload, and the tail with the
-    operations are blocks of their own: the middle one can then stand in other files as it is.
+    The payload is cut at these places, ascending: what is between two of them, or behind the last, is a block of its
+    own unless it is small, which can then stand in other files as it is. The first block has the head, and the last one
+    the tail with the operations.
     """
     head, tail = frame_payload(part.modes, part.xattrs, len(part.payload), part.operations)
     if pack is None:
         return b"".join((bytes([PLAIN]), head, part.payload, tail))
-    if len(part.payload) - first_bytes < LEAST_BLOCK_BYTES:
-        pieces: tuple[bytes, ...] = (head + part.payload + tail,)
-    else:
-        pieces = (head + part.payload[:first_bytes], part.payload[first_bytes:], tail)
-    return bytes([XZ]) + join_blocks([pack(piece) for piece in pieces])
+    end = len(part.payload)
+    starts = [start for start, stop in pairwise([*cuts, end]) if stop - start >= LEAST_BLOCK_BYTES]
+    if not starts:
+        return bytes([XZ]) + join_blocks([pack(head + part.payload + tail)])
+    middle = [part.payload[start:stop] for start, stop in pairwise([*starts, end])]
+    return bytes([XZ]) + join_blocks([pack(piece) for piece in (head + part.payload[: starts[0]], *middle, tail)])
 
 
 def frame_payload(
