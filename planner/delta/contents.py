@@ -45,6 +45,10 @@ class Contents:
         """A commit's, folder's or attributes' bytes, checked."""
         return self.repository.read_object(name)
 
+    def read_commit_metadata(self, commit: str) -> bytes:
+        """What is kept beside a commit; see `OSTreeRepository.read_commit_metadata`."""
+        return self.repository.read_commit_metadata(commit)
+
     def missing(self, base: str, target: str) -> frozenset[ObjectName]:
         """What a client on the base lacks of the target; the commit, which a superblock holds itself, left out."""
         return self.objects.missing(base, target) - {ObjectName(ObjectKind.COMMIT, target)}

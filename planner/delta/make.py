@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
+from planner.delta.bsdiff import MAX_SUFFIX_BYTES
 from planner.delta.compose import Hop, compose
 from planner.delta.contents import Contents
 from planner.delta.difference_pool import DifferencePool
@@ -20,7 +21,7 @@ from planner.delta.packing import object_bytes, pack_recipe, source_bytes
 from planner.delta.pairing import Pairing, Sketch, pair_objects, sketch
 from planner.delta.paths import relative_path
 from planner.delta.recipes import LEAST_SHARED_BYTES, MOST_SHARED_PARTS, Piece, Recipe, cut, share_pieces
-from planner.delta.superblock import Fallback, PartHeader, Superblock, write_superblock
+from planner.delta.superblock import ByteOrder, Fallback, PartHeader, Superblock, write_superblock
 from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
 from planner.history.records import ObjectKind, ObjectName
@@ -46,8 +47,8 @@ class Settings:
 
     `fallback_bytes`: objects of at least so many bytes that no difference makes smaller are left to be fetched on their
     own (None: none are, so the delta applies without its repository); `is_inline`: the superblock holds the parts;
-    `budget_core_s` as in `choose_sources`, for each delta; `most_shared_parts` and `least_shared_bytes` as in
-    `share_pieces`.
+    `budget_core_s` (for each delta) and `max_suffix_bytes` as in `choose_sources`; `byte_order`: of the superblock's
+    numbers; `most_shared_parts` and `least_shared_bytes` as in `share_pieces`.
     """
 
     effort: Effort = Effort.BALANCED
@@ -57,6 +58,8 @@ class Settings:
     fallback_bytes: int | None = None
     is_inline: bool = False
     budget_core_s: float | None = None
+    max_suffix_bytes: int = MAX_SUFFIX_BYTES
+    byte_order: ByteOrder = ByteOrder.LITTLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ def make_delta(
     with nullcontext(pool) if pool else DifferencePool() as used:
         layout = lay_out(contents, [base], target, settings, used)[0]
         parts = {recipe: pack_recipe(recipe, contents, used, settings.effort) for recipe in layout.recipes}
-    return write_delta(layout, parts, contents, is_inline=settings.is_inline)
+    return write_delta(layout, parts, contents, is_inline=settings.is_inline, byte_order=settings.byte_order)
 
 
 def lay_out(
@@ -111,7 +114,13 @@ def lay_out(
         warm(list({(one.checksum, one.sources): one for of_base in pairings.values() for one in of_base}.values()))
     pieces, fallbacks = [], []
     for base in bases:
-        chosen = choose_sources(pairings[base], contents.read, pool, budget_core_s=settings.budget_core_s)
+        chosen = choose_sources(
+            pairings[base],
+            contents.read,
+            pool,
+            budget_core_s=settings.budget_core_s,
+            max_suffix_bytes=settings.max_suffix_bytes,
+        )
         carried, left = _sort_out(contents, chosen, settings)
         pieces.append([*_plain_pieces(contents, base, target), *map(_file_piece, carried)])
         fallbacks.append(left)
@@ -130,7 +139,14 @@ def lay_out(
     ]
 
 
-def write_delta(layout: Layout, parts: Mapping[Recipe, bytes], contents: Contents, *, is_inline: bool = False) -> Delta:
+def write_delta(
+    layout: Layout,
+    parts: Mapping[Recipe, bytes],
+    contents: Contents,
+    *,
+    is_inline: bool = False,
+    byte_order: ByteOrder = ByteOrder.LITTLE,
+) -> Delta:
     """The files of a delta whose parts are packed."""
     files = tuple(parts[recipe] for recipe in layout.recipes)
     superblock = Superblock(
@@ -150,13 +166,19 @@ def write_delta(layout: Layout, parts: Mapping[Recipe, bytes], contents: Content
         ),
         fallbacks=layout.fallbacks,
         inline=dict(enumerate(files)) if is_inline else {},
+        byte_order=byte_order,
+        commit_metadata=contents.read_commit_metadata(layout.target),
     )
     data = write_superblock(superblock, f"{relative_path(layout.base, layout.target)}/")
     return Delta(superblock=data, parts=() if is_inline else files)
 
 
-def compose_delta(hops: Sequence[Hop], objects: ObjectSets, settings: Settings) -> Delta:
+def compose_delta(
+    hops: Sequence[Hop], objects: ObjectSets, settings: Settings, *, commit_metadata: bytes = b""
+) -> Delta:
     """The composed delta of hops: see `compose`. Nothing is read from the repository.
+
+    `commit_metadata` is what is kept beside the target's commit.
 
     Raises:
         BuildError: the hops do not follow each other, or one leaves an object that is needed to be fetched on its own.
@@ -172,7 +194,16 @@ def compose_delta(hops: Sequence[Hop], objects: ObjectSets, settings: Settings) 
         objects=composed.objects,
     )
     inline = {0: composed.data} if settings.is_inline else {}
-    superblock = replace(last, base=first.base, parts=(header,), fallbacks=(), prerequisites=(), inline=inline)
+    superblock = Superblock(
+        base=first.base,
+        target=last.target,
+        timestamp=last.timestamp,
+        commit=last.commit,
+        parts=(header,),
+        inline=inline,
+        byte_order=settings.byte_order,
+        commit_metadata=commit_metadata,
+    )
     data = write_superblock(superblock, f"{relative_path(first.base, last.target)}/")
     return Delta(superblock=data, parts=() if settings.is_inline else (composed.data,))
 

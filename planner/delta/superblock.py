@@ -1,6 +1,8 @@
 """A delta's superblock: which commit it makes from which, and where the parts and the objects beside them are.
 
-Numbers are in the byte order that the metadata's `ostree.endianness` gives; the timestamp is always big endian.
+The sizes and versions of parts and the sizes of fallbacks are in the byte order that the metadata's
+`ostree.endianness` gives. Everything else is the same in both: the timestamp and what parts hold (modes are big endian,
+bsdiff streams little), and GVariant's own offsets.
 
 Source: libostree, `ostree-repo-static-delta-private.h` (OSTREE_STATIC_DELTA_SUPERBLOCK_FORMAT and its neighbours),
 `ostree-repo-static-delta-core.c`.
@@ -8,8 +10,9 @@ Source: libostree, `ostree-repo-static-delta-private.h` (OSTREE_STATIC_DELTA_SUP
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from planner.errors import RepositoryError
@@ -23,10 +26,28 @@ SIGNED_TYPE = "(taya{sv})"
 SIGNED_MAGIC = b"OSTSGNDT"
 """What a signed superblock begins with."""
 
+COMMIT_METADATA = "commitmeta"
+"""The last name of the metadata's key for what is kept beside the commit."""
+
 PART_VERSION = 0
 _ENDIANNESS = "ostree.endianness"
 _CODE_OF = {ObjectKind.FILE: 1, ObjectKind.TREE: 2, ObjectKind.META: 3, ObjectKind.COMMIT: 4}
 _KIND_OF = {code: kind for kind, code in _CODE_OF.items()}
+
+
+class ByteOrder(StrEnum):
+    """In which order a superblock has the bytes of its numbers."""
+
+    LITTLE = "l"
+    BIG = "B"
+
+    @property
+    def other(self) -> ByteOrder:
+        """The one that this is not."""
+        return ByteOrder.BIG if self is ByteOrder.LITTLE else ByteOrder.LITTLE
+
+
+_ORDER_OF = {ord(order): order for order in ByteOrder}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +73,10 @@ class Fallback:
 class Superblock:
     """A delta from `base` (`EMPTY`: from nothing) to `target`.
 
-    `commit` is the target's commit object, `prerequisites` are deltas (base, target) to apply first, `inline` the files
-    of parts that the superblock holds itself, by their number, `metadata` the other metadata that was read (without
-    types: it is not written again).
+    `commit` is the target's commit object; `commit_metadata` what is kept beside it, such as its signatures (an `a{sv}`,
+    empty for nothing; only for writing: when read it is a row of `metadata`). `prerequisites` are deltas (base, target)
+    to apply first, `inline` the files of parts that the superblock holds itself, by their number, `metadata` the other
+    metadata that was read (without types: it is not written again).
     """
 
     base: str
@@ -66,17 +88,22 @@ class Superblock:
     prerequisites: tuple[tuple[str, str], ...] = ()
     inline: Mapping[int, bytes] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    byte_order: ByteOrder = ByteOrder.LITTLE
+    commit_metadata: bytes = b""
 
 
 def write_superblock(superblock: Superblock, part_path: str = "") -> bytes:
-    """The bytes of a superblock, little endian; inline parts are filed under `part_path` with their number behind.
+    """The bytes of a superblock; inline parts and commit metadata are filed under `part_path` with a name behind.
 
     `part_path` is `relative_path(base, target)` of the delta, with a slash at its end.
     """
-    metadata = {_ENDIANNESS: Variant("y", ord("l"))}
+    order = superblock.byte_order
+    metadata = {_ENDIANNESS: Variant("y", ord(order))}
     for number, data in sorted(superblock.inline.items()):
         # As `(yay)`: the first byte says how the rest is packed.
         metadata[f"{part_path}{number}"] = Variant("(yay)", (data[0], data[1:]))
+    if superblock.commit_metadata:
+        metadata[f"{part_path}{COMMIT_METADATA}"] = Variant("a{sv}", Serialised(superblock.commit_metadata))
     return serialise(
         SUPERBLOCK_TYPE,
         (
@@ -88,10 +115,10 @@ def write_superblock(superblock: Superblock, part_path: str = "") -> bytes:
             b"".join(bytes.fromhex(base + target) for base, target in superblock.prerequisites),
             [
                 (
-                    PART_VERSION,
+                    _in_order(PART_VERSION, 4, order),
                     bytes.fromhex(part.checksum),
-                    part.file_bytes,
-                    part.object_bytes,
+                    _in_order(part.file_bytes, 8, order),
+                    _in_order(part.object_bytes, 8, order),
                     b"".join(bytes([_CODE_OF[name.kind]]) + bytes.fromhex(name.checksum) for name in part.objects),
                 )
                 for part in superblock.parts
@@ -100,13 +127,24 @@ def write_superblock(superblock: Superblock, part_path: str = "") -> bytes:
                 (
                     _CODE_OF[one.name.kind],
                     bytes.fromhex(one.name.checksum),
-                    one.loose_bytes,
-                    one.object_bytes,
+                    _in_order(one.loose_bytes, 8, order),
+                    _in_order(one.object_bytes, 8, order),
                 )
                 for one in superblock.fallbacks
             ],
         ),
     )
+
+
+def write_signed(superblock: bytes, signatures: Mapping[str, Sequence[bytes]]) -> bytes:
+    """The bytes of a signed superblock: the superblock's own as they are, and signatures of exactly these by type.
+
+    Only offline commands unwrap it. A client that pulls takes it for a superblock, finds no commit in it and gives up
+    ("Invalid checksum of length 0 expected 32"), without falling back to loose objects.
+    """
+    magic = int.from_bytes(SIGNED_MAGIC, "little")
+    rows = {f"ostree.sign.{name}": Variant("aay", values) for name, values in signatures.items()}
+    return serialise(SIGNED_TYPE, (magic, superblock, rows))
 
 
 def read_superblock(data: bytes, *, where: str = "") -> Superblock:
@@ -118,29 +156,27 @@ def read_superblock(data: bytes, *, where: str = "") -> Superblock:
     if data.startswith(SIGNED_MAGIC):
         _, data, _ = _parse(SIGNED_TYPE, data, where)
     metadata, timestamp, base, target, _, before, parts, fallbacks = _parse(SUPERBLOCK_TYPE, data, where)
-    order = metadata.pop(_ENDIANNESS, ord("l"))
-    if order not in (ord("l"), ord("B")):
-        raise RepositoryError("has an unknown byte order", path=where, got=order)
-    is_swapped = order == ord("B")
+    code = metadata.pop(_ENDIANNESS, ord(ByteOrder.LITTLE))
+    order = _ORDER_OF.get(code) if isinstance(code, int) else None
+    if order is None:
+        raise RepositoryError("has an unknown byte order", path=where, got=str(code)[:80])
     return Superblock(
         base=read_checksum(base, where) if base else EMPTY,
         target=read_checksum(target, where),
         timestamp=swap(timestamp, 8),
         commit=split_tuple(SUPERBLOCK_TYPE, data)[4],
-        parts=tuple(_read_part_header(row, is_swapped, where) for row in parts),
-        fallbacks=tuple(_read_fallback(row, is_swapped, where) for row in fallbacks),
+        parts=tuple(_read_part_header(row, order, where) for row in parts),
+        fallbacks=tuple(_read_fallback(row, order, where) for row in fallbacks),
         prerequisites=_read_prerequisites(before, where),
         inline=_take_inline(metadata),
         metadata=metadata,
+        byte_order=order,
     )
 
 
-def _read_part_header(row: tuple[int, bytes, int, int, bytes], is_swapped: bool, where: str) -> PartHeader:
+def _read_part_header(row: tuple[int, bytes, int, int, bytes], order: ByteOrder, where: str) -> PartHeader:
     version, checksum, file_bytes, object_bytes, objects = row
-    version, file_bytes, object_bytes = (
-        swap(number, size) if is_swapped else number
-        for number, size in ((version, 4), (file_bytes, 8), (object_bytes, 8))
-    )
+    version = _in_order(version, 4, order)
     if version != PART_VERSION:
         raise RepositoryError("has a part of an unknown version", path=where, got=version)
     step = 1 + CHECKSUM_BYTES
@@ -148,21 +184,26 @@ def _read_part_header(row: tuple[int, bytes, int, int, bytes], is_swapped: bool,
         raise RepositoryError("has a part with a torn list of objects", path=where)
     return PartHeader(
         checksum=read_checksum(checksum, where),
-        file_bytes=file_bytes,
-        object_bytes=object_bytes,
+        file_bytes=_in_order(file_bytes, 8, order),
+        object_bytes=_in_order(object_bytes, 8, order),
         objects=tuple(
             _object_name(objects[at], objects[at + 1 : at + step], where) for at in range(0, len(objects), step)
         ),
     )
 
 
-def _read_fallback(row: tuple[int, bytes, int, int], is_swapped: bool, where: str) -> Fallback:
+def _read_fallback(row: tuple[int, bytes, int, int], order: ByteOrder, where: str) -> Fallback:
     code, checksum, loose_bytes, object_bytes = row
     return Fallback(
         name=_object_name(code, checksum, where),
-        loose_bytes=swap(loose_bytes, 8) if is_swapped else loose_bytes,
-        object_bytes=swap(object_bytes, 8) if is_swapped else object_bytes,
+        loose_bytes=_in_order(loose_bytes, 8, order),
+        object_bytes=_in_order(object_bytes, 8, order),
     )
+
+
+def _in_order(number: int, size_bytes: int, order: ByteOrder) -> int:
+    """The number as little-endian GVariants have it, or back."""
+    return swap(number, size_bytes) if order is ByteOrder.BIG else number
 
 
 def _read_prerequisites(data: bytes, where: str) -> tuple[tuple[str, str], ...]:

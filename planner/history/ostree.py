@@ -135,6 +135,19 @@ class OSTreeRepository:
                 raise RepositoryError("is corrupt: its content and attributes do not have its checksum", path=where)
             return header, content
 
+    def read_commit_metadata(self, commit: str) -> bytes:
+        """What is kept beside a commit, such as its signatures: an `a{sv}`, unchecked; empty where there is nothing.
+
+        Raises:
+            RepositoryError: it cannot be read.
+        """
+        where = self._locate(ObjectName(ObjectKind.COMMIT, commit)) + "meta"
+        with _named_errors(where):
+            try:
+                return read_bounded(self._path / where, MAX_METADATA_BYTES)
+            except FileNotFoundError:
+                return b""
+
     def read_header(self, name: ObjectName) -> tuple[FileHeader, int]:
         """A file's header and the size of its content (0 for a link), unchecked: the content is not read.
 

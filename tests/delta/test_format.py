@@ -7,6 +7,7 @@ import lzma
 import random
 import stat
 import struct
+import tracemalloc
 from pathlib import Path
 
 import bsdiff4.core
@@ -31,7 +32,7 @@ from planner.delta.operations import (
     write_operations,
 )
 from planner.delta.parts import Part, read_part, write_part
-from planner.delta.superblock import Fallback, PartHeader, Superblock, read_superblock, write_superblock
+from planner.delta.superblock import ByteOrder, Fallback, PartHeader, Superblock, read_superblock, write_superblock
 from planner.errors import RepositoryError
 from planner.history.gvariant_write import serialise
 from planner.history.ostree_objects import COMMIT_TYPE, FileHeader, file_checksum
@@ -116,6 +117,7 @@ superblocks = st.builds(
     ),
     prerequisites=st.lists(st.tuples(checksums, checksums), max_size=3).map(tuple),
     inline=st.dictionaries(st.integers(0, 99), st.binary(min_size=1, max_size=50), max_size=2),
+    byte_order=st.sampled_from(ByteOrder),
 )
 
 
@@ -295,3 +297,35 @@ def test_a_damaged_stock_delta_is_refused_or_makes_what_it_says(world: World, tm
         except RepositoryError:
             refused += 1
     assert refused > 60
+
+
+KINDS = {
+    "big endian": ("--swap-endianness",),
+    "inline": ("--inline", "--swap-endianness"),
+    "signed": ("--sign-type=dummy", "--sign=secret"),
+    "signed, big endian, inline": ("--sign-type=dummy", "--sign=secret", "--swap-endianness", "--inline"),
+}
+
+
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
+def test_a_damaged_superblock_is_refused_or_read_in_memory_that_its_size_bounds(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("OSTREE_DUMMY_SIGN_ENABLED", "1")
+    path = generate(world, world.commits[0], world.commits[1], tmp_path, "--min-fallback-size=0", *options)
+    intact, rng = path.read_bytes(), random.Random(1)
+    refused = 0
+    tracemalloc.start()
+    try:
+        for _ in range(2000):
+            damaged = damage(intact, rng)
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            try:
+                read_superblock(damaged)
+            except RepositoryError:
+                refused += 1
+            assert tracemalloc.get_traced_memory()[1] - before < 100_000 + 20 * len(damaged)
+    finally:
+        tracemalloc.stop()
+    assert refused > 500

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from planner.delta import bsdiff
+from planner.delta.bsdiff import Rows
 from planner.delta.contents import Contents
 from planner.delta.difference_pool import DifferencePool
 from planner.delta.encode import Effort
@@ -135,3 +137,36 @@ def test_a_warm_pool_makes_the_same_bytes_without_reading_old_contents(world: Wo
     assert write_delta(layout, parts, contents) == cold
     held = {name.checksum for name in objects.of_commit(base)}
     assert not held & set(read)
+
+
+def test_larger_files_than_allowed_are_compared_without_sorting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old and new together: one byte less, and their suffixes are not sorted, but a difference is still made."""
+    sorted_bytes: list[int] = []
+
+    def suffix_covers(old: bytes, new: bytes) -> Rows:
+        sorted_bytes.append(len(old) + len(new))
+        return find_suffix_covers(old, new)
+
+    find_suffix_covers = bsdiff._suffix_covers
+    monkeypatch.setattr(bsdiff, "_suffix_covers", suffix_covers)
+    objects = ObjectSets(world.repository.read_history())
+    make_delta(world.repository, objects, *world.commits[:2])
+    largest_bytes = max(sorted_bytes)
+    sorted_bytes.clear()
+    small = Settings(max_suffix_bytes=largest_bytes - 1)
+    delta = make_delta(world.repository, objects, *world.commits[:2], small)
+    assert largest_bytes not in sorted_bytes
+    assert sum(map(len, delta.parts)) < largest_bytes / 4
+
+
+def test_a_commits_signatures_travel_with_the_delta(tmp_path: Path) -> None:
+    (tmp_path / "world").mkdir()
+    world = make_world(tmp_path / "world", "archive")
+    base, target = world.commits[1:]
+    run_ostree("sign", f"--repo={world.path}", "--sign-type=dummy", target, "a-key")
+    delta = make_delta(world.repository, ObjectSets(world.repository.read_history()), base, target)
+    client = copy_with(world, (base,), tmp_path)
+    run_ostree("static-delta", "apply-offline", f"--repo={client}", write(delta, tmp_path / "delta").parent)
+    kept = f"objects/{target[:2]}/{target[2:]}.commitmeta"
+    assert b"a-key" in (client / kept).read_bytes()
+    assert (client / kept).read_bytes() == (world.path / kept).read_bytes()
