@@ -73,7 +73,7 @@ class Fallback:
 class Superblock:
     """A delta from `base` (`EMPTY`: from nothing) to `target`.
 
-    `commit` is the target's commit object; `commit_metadata` what is kept beside it, such as its signatures (an `a{sv}`,
+    `commit` is the target's commit object; `commit_metadata` what is kept beside it, such as signatures (an `a{sv}`,
     empty for nothing; only for writing: when read it is a row of `metadata`). `prerequisites` are deltas (base, target)
     to apply first, `inline` the files of parts that the superblock holds itself, by their number, `metadata` the other
     metadata that was read (without types: it is not written again).
