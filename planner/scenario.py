@@ -13,12 +13,13 @@ from typing import Annotated, Literal
 import msgspec
 
 from planner.build.codecs import CODECS
+from planner.delta.make import COMPOSED, NATIVE
 from planner.errors import InputError, raise_collected
 from planner.history.encoding import is_ref_name
 from planner.history.files import read_bounded
 from planner.optimize.problem import Limits, Prices
 from planner.weigh.rules import RULES
-from planner.weigh.stock_client import STOCK_CODEC
+from planner.weigh.stock_client import OSTREE_CODECS
 
 FORMAT = "deltaplan-scenario/1"
 _MAX_SCENARIO_BYTES = 10_000_000
@@ -147,7 +148,7 @@ class Scenario(_Section, frozen=True):
 
     def codecs(self) -> tuple[str, ...]:
         """The codecs to try: those named, or the repository kind's default."""
-        default = ("hdiffpatch",) if self.repository.kind == "store" else (STOCK_CODEC,)
+        default = ("hdiffpatch",) if self.repository.kind == "store" else (NATIVE, COMPOSED)
         return self.weigh.codecs or default
 
 
@@ -178,12 +179,14 @@ def parse_scenario(data: bytes, *, name: str = "scenario") -> Scenario:
 
 def _faults(scenario: Scenario, name: str) -> list[InputError]:
     """What the types alone do not catch."""
-    codecs = {STOCK_CODEC} if scenario.repository.kind == "ostree" else set(CODECS)
+    codecs = set(OSTREE_CODECS) if scenario.repository.kind == "ostree" else set(CODECS)
     found = [
         InputError("is no codec of this repository", path=f"{name}: weigh.codecs[{i}]", got=codec, known=sorted(codecs))
         for i, codec in enumerate(scenario.codecs())
         if codec not in codecs
     ]
+    if COMPOSED in scenario.codecs() and NATIVE not in scenario.codecs():
+        found.append(InputError("composed deltas are made of native ones: name both", path=f"{name}: weigh.codecs"))
     found += [
         InputError("is no candidate rule", path=f"{name}: weigh.rules[{i}]", got=rule, known=sorted(RULES))
         for i, rule in enumerate(scenario.weigh.rules)

@@ -5,7 +5,7 @@ A builder is made from paths only, so that it can be sent to a worker process; e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,13 +14,17 @@ from typing import Protocol
 from planner.build import static_delta
 from planner.build.bundle import Bundle, apply_bundle, encode_bundle, read_bundle
 from planner.build.codecs import CODECS
+from planner.build.pool import Pool
+from planner.build.workshop import Report, Workshop
 from planner.delta import paths
+from planner.delta.make import COMPOSED, NATIVE
 from planner.errors import BuildError, InputError
 from planner.history.files import read_bounded, write_atomically
 from planner.history.objects import ObjectSets
 from planner.history.records import EMPTY, ObjectName, is_checksum
 from planner.history.store import Store
-from planner.weigh.stock_client import STOCK_CODEC
+from planner.weigh.candidates import Candidate, Need
+from planner.weigh.stock_client import OSTREE_CODECS
 
 DELTA_FILE = "delta"
 """The one file of a store's delta."""
@@ -32,8 +36,17 @@ MAX_DELTA_BYTES = 2**31
 class Builder(Protocol):
     """Makes and proves the deltas of one repository; can be pickled."""
 
-    def build(self, base: str, target: str, codec: str, into: Path) -> None:
+    def prepare(self, candidates: Sequence[Candidate], pool: Pool, *, workers: int, report: Report) -> None:
+        """Make on all cores what several of the candidates have in common, before each of them is built.
+
+        Raises:
+            PlannerError: it cannot be made.
+        """
+
+    def build(self, base: str, target: str, codec: str, into: Path) -> tuple[Need, ...]:
         """Write the delta's files into the empty folder `into`; they need not be on the disk yet.
+
+        What of it was made before, and may be shared with others, is returned.
 
         Raises:
             BuildError: the delta cannot be made within the codec's limits.
@@ -67,11 +80,15 @@ class StoreBuilder:
 
     path: Path
 
-    def build(self, base: str, target: str, codec: str, into: Path) -> None:
+    def prepare(self, candidates: Sequence[Candidate], pool: Pool, *, workers: int, report: Report) -> None:
+        """Nothing: no two bundles have anything in common."""
+
+    def build(self, base: str, target: str, codec: str, into: Path) -> tuple[Need, ...]:
         """Write the file `delta` into `into`; it is on the disk on return. Raises as `Builder.build`."""
         _check_pair(base, target, codec, CODECS)
         store, objects = _open_store(self.path, base, target)
         write_atomically(into / DELTA_FILE, encode_bundle(store, objects, base, target, codec))
+        return ()
 
     def prove(self, base: str, target: str, codec: str, delta: Path) -> None:
         """Apply the delta to the base's objects only, and compare all that it makes. Raises as `Builder.prove`."""
@@ -91,24 +108,43 @@ class StoreBuilder:
 
 @dataclass(frozen=True, slots=True)
 class OSTreeBuilder:
-    """Static deltas of the OSTree repository at `path`; proofs use the folder `scratch` (see `static_delta.prove`)."""
+    """Static deltas of the OSTree repository at `path`; proofs use the folder `scratch` (see `static_delta.prove`).
+
+    Codecs: `native`, our own deltas, ordered in the repository's workshop by `prepare`; `composed`, several of them in
+    one, ordered by `Workshop.order_composed`; `ostree`, the stock tool's.
+    """
 
     path: Path
     scratch: Path
 
-    def build(self, base: str, target: str, codec: str, into: Path) -> None:
+    @property
+    def workshop(self) -> Workshop:
+        """What the repository's deltas are made of."""
+        return Workshop(self.path, Pool.of_repository(self.path))
+
+    def prepare(self, candidates: Sequence[Candidate], pool: Pool, *, workers: int, report: Report) -> None:
+        """Differences and parts of our own deltas, in the workshop. Raises as `Builder.prepare`."""
+        pairs = [(one.base, one.target) for one in candidates if one.codec == NATIVE]
+        Workshop(self.path, pool).prepare(pairs, workers=workers, report=report)
+
+    def build(self, base: str, target: str, codec: str, into: Path) -> tuple[Need, ...]:
         """Write `superblock` and its parts into `into`; not yet synced. Raises as `Builder.build`."""
-        _check_pair(base, target, codec, (STOCK_CODEC,))
+        _check_pair(base, target, codec, OSTREE_CODECS)
+        if codec == NATIVE:
+            return self.workshop.put_together(base, target, into)
+        if codec == COMPOSED:
+            return self.workshop.compose(base, target, into)
         static_delta.generate(self.path, base, target, into)
+        return ()
 
     def prove(self, base: str, target: str, codec: str, delta: Path) -> None:
         """Let a stock client apply the delta, and check its repository. Raises as `Builder.prove`."""
-        _check_pair(base, target, codec, (STOCK_CODEC,))
+        _check_pair(base, target, codec, OSTREE_CODECS)
         static_delta.prove(self.path, base, target, delta, self.scratch)
 
     def published_path(self, base: str, target: str, codec: str) -> str:
         """Where OSTree clients look for the delta. Raises as `Builder.published_path`."""
-        _check_pair(base, target, codec, (STOCK_CODEC,))
+        _check_pair(base, target, codec, OSTREE_CODECS)
         return paths.relative_path(base, target)
 
 

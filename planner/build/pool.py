@@ -2,6 +2,7 @@
 
     <repository>/extensions/deltaplan/pool/<codec>/<base or 'empty'>-<target>/   one proven delta
     <repository>/extensions/deltaplan/pool/tmp/                                 deltas being made; nothing counts here
+    <repository>/extensions/deltaplan/pool/workshop/                            see `workshop.py`
 
 A folder gets its name only after its delta was applied and gave the target, so a killed run leaves nothing
 that could be mistaken for an artifact. Publishing links from here: the bytes are kept once.
@@ -55,6 +56,11 @@ class Pool:
         folder = self.folder(artifact.candidate)
         if not folder.is_dir() or measure_files(folder) != (artifact.digest, artifact.wire_bytes):
             raise BuildError("the files in the pool are not those that were proven", path=str(folder))
+
+    @property
+    def workshop(self) -> Path:
+        """The folder of what several deltas are made of; a cache."""
+        return self.root / "workshop"
 
     @contextmanager
     def making(self) -> Iterator[Path]:

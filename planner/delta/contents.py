@@ -12,12 +12,11 @@ from planner.history.records import EMPTY, ObjectKind, ObjectName
 
 
 class Contents:
-    """The contents of one repository, which may be asked about many deltas."""
+    """The objects of one repository, which may be asked about for many deltas."""
 
-    def __init__(self, repository: OSTreeRepository, objects: ObjectSets) -> None:
-        self.repository, self.objects = repository, objects
+    def __init__(self, repository: OSTreeRepository) -> None:
+        self.repository = repository
         self._headers: dict[str, tuple[FileHeader, int]] = {}
-        self._files: dict[str, Mapping[str, str]] = {EMPTY: {}}
 
     def header(self, checksum: str) -> FileHeader:
         """A file's header."""
@@ -45,9 +44,22 @@ class Contents:
         """A commit's, folder's or attributes' bytes, checked."""
         return self.repository.read_object(name)
 
-    def read_commit_metadata(self, commit: str) -> bytes:
-        """What is kept beside a commit; see `OSTreeRepository.read_commit_metadata`."""
-        return self.repository.read_commit_metadata(commit)
+    def entries(self, files: Mapping[str, str]) -> list[Entry]:
+        """The regular files among these (checksums by path) with their sizes."""
+        return [
+            Entry(path=path, checksum=checksum, size_bytes=self.size_bytes(checksum))
+            for path, checksum in files.items()
+            if not self.header(checksum).is_link
+        ]
+
+
+class CommitContents(Contents):
+    """The same with the commits that the objects belong to."""
+
+    def __init__(self, repository: OSTreeRepository, objects: ObjectSets) -> None:
+        super().__init__(repository)
+        self.objects = objects
+        self._files: dict[str, Mapping[str, str]] = {EMPTY: {}}
 
     def missing(self, base: str, target: str) -> frozenset[ObjectName]:
         """What a client on the base lacks of the target; the commit, which a superblock holds itself, left out."""
@@ -59,13 +71,6 @@ class Contents:
         if found is None:
             history = self.objects.history
             tree = walk_files(history, history.commits[commit].tree)
-            found = self._files[commit] = {path: name.checksum for path, name in tree if name.kind is ObjectKind.FILE}
+            found = {path: name.checksum for path, name in tree if name.kind is ObjectKind.FILE}
+            self._files[commit] = found
         return found
-
-    def entries(self, files: Mapping[str, str]) -> list[Entry]:
-        """The regular files among these with their sizes."""
-        return [
-            Entry(path=path, checksum=checksum, size_bytes=self.size_bytes(checksum))
-            for path, checksum in files.items()
-            if not self.header(checksum).is_link
-        ]

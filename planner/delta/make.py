@@ -14,17 +14,20 @@ from math import inf
 
 from planner.delta.bsdiff import MAX_SUFFIX_BYTES
 from planner.delta.compose import Hop, compose
-from planner.delta.contents import Contents
+from planner.delta.contents import CommitContents, Contents
 from planner.delta.difference_pool import DifferencePool
 from planner.delta.encode import Choice, Effort, choose_sources, packing_order
 from planner.delta.packing import object_bytes, pack_recipe, source_bytes
 from planner.delta.pairing import Pairing, Sketch, pair_objects, sketch
 from planner.delta.paths import relative_path
-from planner.delta.recipes import LEAST_SHARED_BYTES, MOST_SHARED_PARTS, Piece, Recipe, cut, share_pieces
+from planner.delta.recipes import LEAST_SHARED_BYTES, MOST_SHARED_PARTS, Piece, Recipe, cut, reuse, share_pieces
 from planner.delta.superblock import ByteOrder, Fallback, PartHeader, Superblock, write_superblock
 from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
 from planner.history.records import ObjectKind, ObjectName
+
+NATIVE, COMPOSED = "native", "composed"
+"""What superblocks say of who made them: differences of contents, or several hops in one part."""
 
 MAX_PART_BYTES = 32 * 10**6
 """Payload of a part at most, before it is packed; the stock generator's default."""
@@ -89,7 +92,7 @@ def make_delta(
     Raises:
         RepositoryError: an object is missing or corrupt.
     """
-    settings, contents = settings or Settings(), Contents(repository, objects)
+    settings, contents = settings or Settings(), CommitContents(repository, objects)
     with nullcontext(pool) if pool else DifferencePool() as used:
         layout = lay_out(contents, [base], target, settings, used)[0]
         parts = {recipe: pack_recipe(recipe, contents, used, settings.effort) for recipe in layout.recipes}
@@ -97,14 +100,17 @@ def make_delta(
 
 
 def lay_out(
-    contents: Contents,
+    contents: CommitContents,
     bases: Sequence[str],
     target: str,
     settings: Settings,
     pool: DifferencePool,
     warm: Warm | None = None,
+    ready: Sequence[Recipe] = (),
 ) -> list[Layout]:
     """What the deltas from each of `bases` to one target are made of; differences are in the pool afterwards.
+
+    `ready` are parts that are packed already: they are used where they fit.
 
     Raises:
         RepositoryError: an object is missing or corrupt.
@@ -112,7 +118,9 @@ def lay_out(
     pairings = {base: pair_files(contents, base, target, pool) for base in bases}
     if warm is not None and settings.budget_core_s is None:
         warm(list({(one.checksum, one.sources): one for of_base in pairings.values() for one in of_base}.values()))
-    pieces, fallbacks = [], []
+    reused: list[list[Recipe]] = []
+    pieces: list[list[Piece]] = []
+    fallbacks: list[tuple[Fallback, ...]] = []
     for base in bases:
         chosen = choose_sources(
             pairings[base],
@@ -122,7 +130,10 @@ def lay_out(
             max_suffix_bytes=settings.max_suffix_bytes,
         )
         carried, left = _sort_out(contents, chosen, settings)
-        pieces.append([*_plain_pieces(contents, base, target), *map(_file_piece, carried)])
+        wanted = [*_plain_pieces(contents, base, target), *map(_file_piece, carried)]
+        found, others = reuse(wanted, ready, settings.most_shared_parts)
+        reused.append(found)
+        pieces.append(others)
         fallbacks.append(left)
     groups = share_pieces(
         pieces, most_shared_parts=settings.most_shared_parts, least_shared_bytes=settings.least_shared_bytes
@@ -132,7 +143,10 @@ def lay_out(
         Layout(
             base=base,
             target=target,
-            recipes=tuple(recipe for group, made in recipes.items() if number in group for recipe in made),
+            recipes=(
+                *reused[number],
+                *(recipe for group, made in recipes.items() if number in group for recipe in made),
+            ),
             fallbacks=fallbacks[number],
         )
         for number, base in enumerate(bases)
@@ -142,35 +156,52 @@ def lay_out(
 def write_delta(
     layout: Layout,
     parts: Mapping[Recipe, bytes],
-    contents: Contents,
+    contents: CommitContents,
     *,
     is_inline: bool = False,
     byte_order: ByteOrder = ByteOrder.LITTLE,
 ) -> Delta:
     """The files of a delta whose parts are packed."""
     files = tuple(parts[recipe] for recipe in layout.recipes)
+    headers = [part_header(recipe, data, contents) for recipe, data in zip(layout.recipes, files, strict=True)]
+    inline = dict(enumerate(files)) if is_inline else {}
+    superblock = layout_superblock(layout, headers, contents, inline=inline, byte_order=byte_order)
+    return Delta(superblock=superblock, parts=() if is_inline else files)
+
+
+def part_header(recipe: Recipe, data: bytes, contents: Contents) -> PartHeader:
+    """What superblocks say of a packed part."""
+    return PartHeader(
+        checksum=hashlib.sha256(data).hexdigest(),
+        file_bytes=len(data),
+        object_bytes=object_bytes(recipe, contents),
+        objects=tuple(piece.name for piece in recipe.pieces),
+    )
+
+
+def layout_superblock(
+    layout: Layout,
+    headers: Sequence[PartHeader],
+    contents: CommitContents,
+    *,
+    inline: Mapping[int, bytes] | None = None,
+    byte_order: ByteOrder = ByteOrder.LITTLE,
+) -> bytes:
+    """The superblock of a delta whose parts have these headers, in the order of its recipes."""
     superblock = Superblock(
+        codec=NATIVE,
         base=layout.base,
         target=layout.target,
         # The stock tool takes the time of day; the commit's own makes the same delta the same bytes.
         timestamp=int(contents.objects.history.commits[layout.target].committed_at.timestamp()),
         commit=contents.read_metadata(ObjectName(ObjectKind.COMMIT, layout.target)),
-        parts=tuple(
-            PartHeader(
-                checksum=hashlib.sha256(data).hexdigest(),
-                file_bytes=len(data),
-                object_bytes=object_bytes(recipe, contents),
-                objects=tuple(piece.name for piece in recipe.pieces),
-            )
-            for recipe, data in zip(layout.recipes, files, strict=True)
-        ),
+        parts=tuple(headers),
         fallbacks=layout.fallbacks,
-        inline=dict(enumerate(files)) if is_inline else {},
+        inline=inline or {},
         byte_order=byte_order,
-        commit_metadata=contents.read_commit_metadata(layout.target),
+        commit_metadata=contents.repository.read_commit_metadata(layout.target),
     )
-    data = write_superblock(superblock, f"{relative_path(layout.base, layout.target)}/")
-    return Delta(superblock=data, parts=() if is_inline else files)
+    return write_superblock(superblock, f"{relative_path(layout.base, layout.target)}/")
 
 
 def compose_delta(
@@ -195,6 +226,7 @@ def compose_delta(
     )
     inline = {0: composed.data} if settings.is_inline else {}
     superblock = Superblock(
+        codec=COMPOSED,
         base=first.base,
         target=last.target,
         timestamp=last.timestamp,
@@ -208,7 +240,7 @@ def compose_delta(
     return Delta(superblock=data, parts=() if settings.is_inline else (composed.data,))
 
 
-def pair_files(contents: Contents, base: str, target: str, pool: DifferencePool) -> list[Pairing]:
+def pair_files(contents: CommitContents, base: str, target: str, pool: DifferencePool) -> list[Pairing]:
     """The regular files that the base lacks, with what they may be read from.
 
     What both commits have at the same path is no source: releases seldom copy a file and change the copy, and sizes of
@@ -243,7 +275,7 @@ def _sort_out(
     return carried, tuple(fallbacks)
 
 
-def _plain_pieces(contents: Contents, base: str, target: str) -> list[Piece]:
+def _plain_pieces(contents: CommitContents, base: str, target: str) -> list[Piece]:
     """What goes whole without a question: folders, their attributes, and links."""
     pieces = []
     for name in contents.missing(base, target):

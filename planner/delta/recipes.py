@@ -86,6 +86,19 @@ def share_pieces(
     return {group: sorted(pieces, key=_order) for group, pieces in sorted(parts.items())}
 
 
+def reuse(pieces: Iterable[Piece], ready: Iterable[Recipe], most_parts: int) -> tuple[list[Recipe], list[Piece]]:
+    """Parts that are packed already and hold nothing but what a delta needs, the largest first; and what they leave."""
+    left = {piece: piece for piece in pieces}
+    taken: list[Recipe] = []
+    by_size = sorted(ready, key=lambda recipe: (-sum(piece.payload_bytes for piece in recipe.pieces), recipe.digest()))
+    for recipe in by_size:
+        if len(taken) < most_parts and all(piece in left for piece in recipe.pieces):
+            taken.append(recipe)
+            for piece in recipe.pieces:
+                del left[piece]
+    return taken, list(left)
+
+
 def cut(pieces: Iterable[Piece], most_payload_bytes: int) -> Iterator[Recipe]:
     """Pieces in order, as many together as a part may hold; a larger one stands alone."""
     taken: list[Piece] = []

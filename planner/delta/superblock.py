@@ -31,6 +31,9 @@ COMMIT_METADATA = "commitmeta"
 
 PART_VERSION = 0
 _ENDIANNESS = "ostree.endianness"
+_CODEC = "deltaplan.codec"
+"""Metadata of ours, which clients pass over: a published delta says by which builder it was made."""
+
 _CODE_OF = {ObjectKind.FILE: 1, ObjectKind.TREE: 2, ObjectKind.META: 3, ObjectKind.COMMIT: 4}
 _KIND_OF = {code: kind for kind, code in _CODE_OF.items()}
 
@@ -76,7 +79,7 @@ class Superblock:
     `commit` is the target's commit object; `commit_metadata` what is kept beside it, such as signatures (an `a{sv}`,
     empty for nothing; only for writing: when read it is a row of `metadata`). `prerequisites` are deltas (base, target)
     to apply first, `inline` the files of parts that the superblock holds itself, by their number, `metadata` the other
-    metadata that was read (without types: it is not written again).
+    metadata that was read (without types: it is not written again), `codec` which builder made it (empty: another's).
     """
 
     base: str
@@ -90,6 +93,7 @@ class Superblock:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     byte_order: ByteOrder = ByteOrder.LITTLE
     commit_metadata: bytes = b""
+    codec: str = ""
 
 
 def write_superblock(superblock: Superblock, part_path: str = "") -> bytes:
@@ -99,6 +103,8 @@ def write_superblock(superblock: Superblock, part_path: str = "") -> bytes:
     """
     order = superblock.byte_order
     metadata = {_ENDIANNESS: Variant("y", ord(order))}
+    if superblock.codec:
+        metadata[_CODEC] = Variant("s", superblock.codec)
     for number, data in sorted(superblock.inline.items()):
         # As `(yay)`: the first byte says how the rest is packed.
         metadata[f"{part_path}{number}"] = Variant("(yay)", (data[0], data[1:]))
@@ -160,7 +166,9 @@ def read_superblock(data: bytes, *, where: str = "") -> Superblock:
     order = _ORDER_OF.get(code) if isinstance(code, int) else None
     if order is None:
         raise RepositoryError("has an unknown byte order", path=where, got=str(code)[:80])
+    codec = metadata.pop(_CODEC, "")
     return Superblock(
+        codec=codec if isinstance(codec, str) else "",
         base=read_checksum(base, where) if base else EMPTY,
         target=read_checksum(target, where),
         timestamp=swap(timestamp, 8),

@@ -13,23 +13,22 @@ Each step reads what the one before left in the work folder, so that a night can
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from planner.build.jobs import Failed, Made, run_jobs
 from planner.build.pool import Pool
+from planner.delta.make import COMPOSED
 from planner.demand.cohorts import Demand
-from planner.errors import BuildError
+from planner.errors import BuildError, InputError
 from planner.history.objects import ObjectSets, full_pull_bytes
 from planner.history.records import History
 from planner.night.asking import read_demand
+from planner.night.making import Maker, Reporter, find_chains
 from planner.night.rehearsal import Rehearsal, rehearse
 from planner.night.repositories import OSTreeSite, Site, StoreSite
 from planner.night.routing import publish_routes
@@ -43,20 +42,11 @@ from planner.optimize.replan import carry_over
 from planner.optimize.solve import Options, solve
 from planner.publish.publisher import Published, is_published, publish
 from planner.scenario import Scenario
-from planner.weigh.candidates import Candidate, Proposal, Pruned, Weight
+from planner.weigh.candidates import Candidate, Need, Proposal, Pruned, Weight
 from planner.weigh.catalogue import Catalogue
+from planner.weigh.chains import Chain, Pair
 from planner.weigh.prune import Surroundings, prune_weighed
 from planner.weigh.rules import propose_pairs
-
-
-class Reporter(Protocol):
-    """Where progress goes."""
-
-    def say(self, text: str) -> None:
-        """One line of news."""
-
-    def advance(self, step: str, done: int, total: int, note: str) -> None:
-        """How far a step has come, and what it just finished."""
 
 
 class _Silent:
@@ -190,22 +180,28 @@ class Night:
         with self.workspace.locked(), Catalogue(self.workspace.catalogue_path) as catalogue:
             self.pool.clean()
             proposals, pruned = propose_pairs(self.history, self.demand.cohorts, self.scenario.weigh.rules)
-            wanted = self._candidates(proposals)
-            known, failed = catalogue.weights(), catalogue.failures()
-            missing = [candidate for candidate in wanted if candidate not in known and candidate not in failed]
-            failed |= {one.candidate: one.reason for one in self._make("weigh", missing, catalogue)}
-            known = catalogue.weights()
+            wanted = self._published(proposals, catalogue) + self._candidates(proposals)
+            before = catalogue.weights().keys()
+            failed = self._measure(wanted, {}, catalogue)
+            if COMPOSED in self.scenario.codecs():
+                asked = dict.fromkeys((cohort.base, cohort.target) for cohort in self.demand.cohorts)
+                chains = find_chains(list(asked), catalogue)
+                composed = [Candidate(base=b, target=t, codec=COMPOSED) for b, t in chains]
+                failed |= self._measure(composed, chains, catalogue)
+                wanted += composed
+            known, needs = catalogue.weights(), catalogue.needs()
         failures = tuple(
             Pruned(base=c.base, target=c.target, codec=c.codec, reason=f"cannot be built: {failed[c]}")
             for c in wanted
             if c in failed
         )
-        kept, rejected = self._prune({c: known[c] for c in wanted if c in known})
+        kept, rejected = self._prune({c: known[c] for c in wanted if c in known}, needs)
+        rules = {(c.base, c.target): COMPOSED for c in wanted} | {(p.base, p.target): p.rule for p in proposals}
         weighing = Weighing(
             weighed=kept,
-            rules={(p.base, p.target): p.rule for p in proposals},
+            rules=rules,
             pruned=(*pruned, *failures, *rejected),
-            measured=len([candidate for candidate in missing if candidate in known]),
+            measured=len([candidate for candidate in wanted if candidate in known and candidate not in before]),
         )
         self.workspace.write_json("candidates.json", weighing_document(weighing))
         return weighing
@@ -221,6 +217,7 @@ class Night:
                 self.demand.cohorts,
                 {candidate: known[candidate] for candidate in kept},
                 self.full_pulls,
+                needs=catalogue.needs(),
                 built={candidate for candidate in kept if is_published(self.site, candidate)},
                 prices=self.scenario.optimizer_prices(),
                 limits=self.scenario.optimizer_limits(),
@@ -243,14 +240,13 @@ class Night:
         chosen = tuple(assembly.candidates[index] for index in plan.build)
         with self.workspace.locked(), Catalogue(self.workspace.catalogue_path) as catalogue:
             self.pool.clean()
-            artifacts = catalogue.artifacts()
-            missing = [
-                candidate
-                for candidate in chosen
-                if not is_published(self.site, candidate)
-                and not (candidate in artifacts and self.pool.has(artifacts[candidate]))
-            ]
-            failed = self._make("build", missing, catalogue)
+            maker = self._maker(catalogue)
+            missing = maker.lacking(chosen)
+            others = sorted({one.codec for one in missing} - set(self.scenario.codecs()))
+            if others:
+                raise InputError("the plan is for another builder: run `weigh` and `plan` with this one", codecs=others)
+            composed = [(one.base, one.target) for one in missing if one.codec == COMPOSED]
+            failed = maker.make("build", missing, find_chains(composed, catalogue))
         if failed:
             raise BuildError(
                 "deltas of the plan cannot be built; run `deltaplan weigh` and `deltaplan plan` again without them",
@@ -271,6 +267,7 @@ class Night:
             done = publish(self.site, self.pool, [known[c] for c in chosen], publish_routes(assembly, plan, self.site))
             for candidate in known.keys() - set(chosen):
                 self.pool.discard(candidate)
+            self.site.clean()
         return done
 
     def follow(self, base: str | None = None) -> tuple[Rehearsal, ...]:
@@ -299,40 +296,53 @@ class Night:
         return None if yesterday is None else carry_over(yesterday[0].problem, yesterday[1], problem).start
 
     def _candidates(self, proposals: tuple[Proposal, ...]) -> list[Candidate]:
-        codecs = self.scenario.codecs()
+        codecs = [codec for codec in self.scenario.codecs() if codec != COMPOSED]
         return [Candidate(base=p.base, target=p.target, codec=codec) for p in proposals for codec in codecs]
 
-    def _prune(self, weighed: Mapping[Candidate, Weight]) -> tuple[dict[Candidate, Weight], tuple[Pruned, ...]]:
+    def _published(self, proposals: tuple[Proposal, ...], catalogue: Catalogue) -> list[Candidate]:
+        """Deltas of the proposed pairs that clients find although no codec of this night would make them."""
+        known = catalogue.weights()
+        found = []
+        for proposal in proposals:
+            weight = self.site.weigh_published(proposal.base, proposal.target)
+            if weight is None or weight[0] in self.scenario.codecs():
+                continue
+            candidate = Candidate(base=proposal.base, target=proposal.target, codec=weight[0])
+            if candidate not in known:
+                catalogue.record_weight(candidate, weight[1])
+            found.append(candidate)
+        return found
+
+    def _maker(self, catalogue: Catalogue) -> Maker:
+        return Maker(
+            site=self.site,
+            pool=self.pool,
+            catalogue=catalogue,
+            reporter=self._reporter,
+            workers=self._workers,
+            proofs=self._proofs,
+            name=self.name_pair,
+        )
+
+    def _measure(
+        self, wanted: Sequence[Candidate], chains: Mapping[Pair, Chain], catalogue: Catalogue
+    ) -> dict[Candidate, str]:
+        """Make what was never weighed; candidates that cannot be made, now or before, with the reason."""
+        known, failed = catalogue.weights(), catalogue.failures()
+        missing = [candidate for candidate in wanted if candidate not in known and candidate not in failed]
+        return failed | {one.candidate: one.reason for one in self._maker(catalogue).make("weigh", missing, chains)}
+
+    def _prune(
+        self, weighed: Mapping[Candidate, Weight], needs: Mapping[Candidate, Sequence[Need]]
+    ) -> tuple[dict[Candidate, Weight], tuple[Pruned, ...]]:
         pairs = {(candidate.base, candidate.target) for candidate in weighed}
         around = Surroundings(
             history=self.history,
             full_pull_bytes=self._full_pulls_of(pairs),
             published=frozenset(candidate for candidate in weighed if is_published(self.site, candidate)),
+            needs=needs,
         )
         return prune_weighed(weighed, around)
-
-    def _make(self, step: str, candidates: list[Candidate], catalogue: Catalogue) -> list[Failed]:
-        """Build and prove candidates, keeping each result as it comes."""
-        failed = []
-        with closing(run_jobs(self.site.builder, self.pool, candidates, workers=self._workers)) as outcomes:
-            for number, outcome in enumerate(outcomes, start=1):
-                note = self._record(outcome, catalogue)
-                if isinstance(outcome, Failed):
-                    failed.append(outcome)
-                self._reporter.advance(step, number, len(candidates), note)
-        # Proofs keep a repository per base for the next proof; between runs that would only fill the disk.
-        shutil.rmtree(self._proofs, ignore_errors=True)
-        return failed
-
-    def _record(self, outcome: Made | Failed, catalogue: Catalogue) -> str:
-        """Keep a job's result in the catalogue; what a person reads about it."""
-        if isinstance(outcome, Made):
-            catalogue.record_artifact(outcome.artifact)
-            catalogue.record_weight(outcome.artifact.candidate, outcome.weight)
-            return self.name_pair(outcome.artifact.candidate)
-        if outcome.is_final:
-            catalogue.record_failure(outcome.candidate, outcome.reason)
-        return f"{self.name_pair(outcome.candidate)} failed: {outcome.reason}"
 
 
 def weighing_document(weighing: Weighing) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from planner.night.night import Night, Reporter
+from planner.night.making import Reporter
+from planner.night.night import Night
 from planner.scenario import read_scenario
 
 

@@ -14,20 +14,27 @@ from typing import Protocol
 
 from planner.build.builders import Builder, OSTreeBuilder, StoreBuilder
 from planner.build.tools import run_tool
+from planner.delta.paths import SUPERBLOCK
+from planner.delta.superblock import read_superblock
+from planner.errors import PlannerError
 from planner.follow.follower import Client
 from planner.follow.ostree_client import OSTreeClient
 from planner.follow.remote import FolderRemote, HttpRemote, Remote
 from planner.follow.store_client import StoreClient
 from planner.history.encoding import relative_path
-from planner.history.files import write_atomically
+from planner.history.files import read_bounded, write_atomically
 from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
 from planner.history.repository import Repository
 from planner.history.store import Store
 from planner.night.sources import Committer, OSTreeCommitter, StoreCommitter
+from planner.publish.publisher import is_delta
+from planner.weigh.candidates import Weight, WeightStatus
+from planner.weigh.stock_client import OSTREE_CODECS, STOCK_CODEC
 
 _TOOL_TIMEOUT_S = 3600.0
 _REMOTE_NAME = "origin"
+_MAX_SUPERBLOCK_BYTES = 10**9
 
 
 class Site(Protocol):
@@ -51,6 +58,15 @@ class Site(Protocol):
 
     def published_path(self, base: str, target: str, codec: str) -> str:
         """Where clients look for a delta, relative to the repository."""
+
+    def holds(self, base: str, target: str, codec: str) -> bool:
+        """Whether clients find a delta of these commits that this codec made."""
+
+    def weigh_published(self, base: str, target: str) -> tuple[str, Weight] | None:
+        """The codec and the weight of the one delta of these commits that clients may find; None where any may be."""
+
+    def clean(self) -> None:
+        """Remove what only deltas that are gone were made of."""
 
     def reindex(self) -> None:
         """Make the deltas that are in place findable."""
@@ -98,6 +114,17 @@ class StoreSite:
     def published_path(self, base: str, target: str, codec: str) -> str:
         """Where clients look for a delta, relative to the repository."""
         return self.builder.published_path(base, target, codec)
+
+    def holds(self, base: str, target: str, codec: str) -> bool:
+        """Whether the delta's file is there."""
+        return is_delta(self.path / self.published_path(base, target, codec))
+
+    def weigh_published(self, base: str, target: str) -> tuple[str, Weight] | None:  # noqa: ARG002
+        """Nothing: each codec's deltas have a place of their own."""
+        return None
+
+    def clean(self) -> None:
+        """Nothing to do: no two bundles have anything in common."""
 
     def reindex(self) -> None:
         """Nothing to do: a route names its deltas."""
@@ -157,6 +184,41 @@ class OSTreeSite:
     def published_path(self, base: str, target: str, codec: str) -> str:
         """Where clients look for a delta, relative to the repository."""
         return self.builder.published_path(base, target, codec)
+
+    def holds(self, base: str, target: str, codec: str) -> bool:
+        """Whether a delta is there whose superblock says that this codec made it."""
+        return self._published_codec(base, target) == codec
+
+    def weigh_published(self, base: str, target: str) -> tuple[str, Weight] | None:
+        """The published delta's codec, and its files' bytes; what it took to make is spent."""
+        codec = self._published_codec(base, target)
+        if codec is None:
+            return None
+        folder = self.path / self.published_path(base, target, codec)
+        file_bytes = sum(path.stat().st_size for path in folder.iterdir())
+        return codec, Weight(
+            wire_bytes=file_bytes,
+            stored_bytes=file_bytes,
+            server_cpu_s=0.0,
+            client_cpu_s=0.0,
+            peak_memory_bytes=0,
+            status=WeightStatus.MEASURED,
+        )
+
+    def _published_codec(self, base: str, target: str) -> str | None:
+        folder = self.path / self.published_path(base, target, STOCK_CODEC)
+        if not is_delta(folder):
+            return None
+        try:
+            superblock = read_superblock(read_bounded(folder / SUPERBLOCK, _MAX_SUPERBLOCK_BYTES))
+        except (OSError, PlannerError):
+            # Whoever made it, and however it was damaged: its place is taken.
+            return STOCK_CODEC
+        return superblock.codec if superblock.codec in OSTREE_CODECS else STOCK_CODEC
+
+    def clean(self) -> None:
+        """Remove packed parts that no delta links to any more."""
+        self.builder.workshop.clean()
 
     def reindex(self) -> None:
         """Rebuild `delta-indexes/`, once for all new deltas."""

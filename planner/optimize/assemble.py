@@ -11,8 +11,9 @@ import numpy as np
 
 from planner.demand.cohorts import Cohort
 from planner.history.records import EMPTY, History
+from planner.optimize.needs import Sharing, share_needs
 from planner.optimize.problem import NO_HOP_LIMIT, Candidates, Demands, FloatArray, Limits, Prices, Problem
-from planner.weigh.candidates import Candidate, Weight
+from planner.weigh.candidates import Candidate, Need, Weight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ def assemble(
     weighed: Mapping[Candidate, Weight],
     full_pull_bytes: Mapping[tuple[str, str], int],
     *,
+    needs: Mapping[Candidate, Sequence[Need]] | None = None,
     built: Collection[Candidate] = (),
     prices: Prices | None = None,
     limits: Limits | None = None,
@@ -38,16 +40,19 @@ def assemble(
 
     Commits are those that candidates and cohorts name, in the history's order (oldest first, the empty
     commit before all), under their versions where these are unique. Candidates are sorted by base and
-    target in that order, then by codec. A cohort without an entry in `full_pull_bytes` has no full pull.
+    target in that order, then by codec. A cohort without an entry in `full_pull_bytes` has no full pull. What several
+    candidates need (`needs`) is paid once.
     """
     named = {c.base for c in cohorts} | {c.target for c in cohorts}
     named |= {c.base for c in weighed} | {c.target for c in weighed}
     commits = [commit for commit in (EMPTY, *history.commits) if commit in named]
     number = {commit: index for index, commit in enumerate(commits)}
     order = sorted(weighed, key=lambda c: (number[c.base], number[c.target], c.codec))
+    sharing = share_needs(order, needs or {}, built)
     problem = Problem(
         commits=_names(history, commits),
-        candidates=_candidates([(c, weighed[c], c in built) for c in order], number),
+        candidates=_candidates([(c, weighed[c], c in built) for c in order], number, sharing),
+        parts=sharing.parts,
         demands=_demands(cohorts, full_pull_bytes, number),
         prices=prices or Prices(),
         limits=limits or Limits(),
@@ -65,13 +70,18 @@ def _names(history: History, commits: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _candidates(rows: Sequence[tuple[Candidate, Weight, bool]], number: Mapping[str, int]) -> Candidates:
+def _candidates(
+    rows: Sequence[tuple[Candidate, Weight, bool]], number: Mapping[str, int], sharing: Sharing
+) -> Candidates:
+    stored_bytes = _floats([weight.stored_bytes for _, weight, _ in rows])
+    server_cpu_s = _floats([weight.server_cpu_s for _, weight, _ in rows])
     return Candidates(
         base=np.array([number[c.base] for c, _, _ in rows], dtype=np.int64),
         target=np.array([number[c.target] for c, _, _ in rows], dtype=np.int64),
         wire_bytes=_floats([weight.wire_bytes for _, weight, _ in rows]),
-        stored_bytes=_floats([weight.stored_bytes for _, weight, _ in rows]),
-        server_cpu_s=_floats([weight.server_cpu_s for _, weight, _ in rows]),
+        # A measured part may have become cheaper since a candidate with it was weighed.
+        stored_bytes=np.maximum(stored_bytes - sharing.stored_bytes, 0.0),
+        server_cpu_s=np.maximum(server_cpu_s - sharing.server_cpu_s, 0.0),
         client_cpu_s=_floats([weight.client_cpu_s for _, weight, _ in rows]),
         built=np.array([is_built for _, _, is_built in rows], dtype=bool),
     )

@@ -39,6 +39,9 @@ class RepositoryTools(Protocol):
     def published_path(self, base: str, target: str, codec: str) -> str:
         """Where clients look for a delta, relative to the repository."""
 
+    def holds(self, base: str, target: str, codec: str) -> bool:
+        """Whether clients find a delta of these commits that this codec made."""
+
     def reindex(self) -> None:
         """Make the deltas that are in place findable."""
 
@@ -74,6 +77,7 @@ def publish(
     missing = [artifact for artifact in artifacts if not is_published(tools, artifact.candidate)]
     for artifact in missing:
         _check_artifact(pool, artifact)
+        _check_place(tools, artifact.candidate)
     _check_hops(tools, artifacts, routes)
     indexes = {base: _format_index(base, of_base) for base, of_base in routes.items()}
     try:
@@ -95,10 +99,10 @@ def publish(
 
 def is_published(tools: RepositoryTools, candidate: Candidate) -> bool:
     """Whether clients can find the candidate's delta."""
-    return _is_delta(tools.path / tools.published_path(candidate.base, candidate.target, candidate.codec))
+    return tools.holds(candidate.base, candidate.target, candidate.codec)
 
 
-def _is_delta(folder: Path) -> bool:
+def is_delta(folder: Path) -> bool:
     """Whether the file is there that clients fetch first: a dead generator leaves an empty folder."""
     return any((folder / name).is_file() for name in (SUPERBLOCK, DELTA_FILE))
 
@@ -112,6 +116,13 @@ def _check_artifact(pool: Pool, artifact: Artifact) -> None:
         raise
 
 
+def _check_place(tools: RepositoryTools, candidate: Candidate) -> None:
+    """Nobody's delta is there: a stale index over one that was rewritten is a hard failure for clients."""
+    place = tools.path / tools.published_path(candidate.base, candidate.target, candidate.codec)
+    if is_delta(place):
+        raise PublishError("another delta of these commits is there: retire it first", path=str(place))
+
+
 def _check_hops(
     tools: RepositoryTools, artifacts: Sequence[Artifact], routes: Mapping[str, Sequence[PublishedRoute]]
 ) -> None:
@@ -120,7 +131,7 @@ def _check_hops(
     for base, of_base in routes.items():
         for route in of_base:
             for hop in route.hops or ():
-                if hop.path not in coming and not _is_delta(tools.path / hop.path):
+                if hop.path not in coming and not is_delta(tools.path / hop.path):
                     raise PublishError("a route needs a delta that was not built", base=base, delta=hop.path)
 
 

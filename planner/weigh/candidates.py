@@ -39,6 +39,18 @@ class Weight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a candidate's weight counts of something that other candidates may need too: it is paid once.
+
+    Candidates with the same `key` share it: a part's file (bytes, no seconds) or the making of one (seconds, no bytes).
+    """
+
+    key: str
+    stored_bytes: int
+    server_cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
     """A pair of commits that a named rule proposes."""
 

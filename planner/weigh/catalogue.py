@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Self
 
 from planner.errors import BusyError, InputError, PlannerError, SpaceError
-from planner.weigh.candidates import Candidate, Weight, WeightStatus
+from planner.weigh.candidates import Candidate, Need, Weight, WeightStatus
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _TABLES = frozenset({"weights", "artifacts", "failures"})
 _LOCK_TIMEOUT_S = 30.0
 _SCHEMA = """
@@ -35,6 +35,11 @@ CREATE TABLE IF NOT EXISTS artifacts (
 CREATE TABLE IF NOT EXISTS failures (
     base TEXT NOT NULL, target TEXT NOT NULL, codec TEXT NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (base, target, codec)
+) STRICT;
+CREATE TABLE IF NOT EXISTS needs (
+    base TEXT NOT NULL, target TEXT NOT NULL, codec TEXT NOT NULL, key TEXT NOT NULL,
+    stored_bytes INTEGER NOT NULL, server_cpu_s REAL NOT NULL,
+    PRIMARY KEY (base, target, codec, key)
 ) STRICT;
 """
 
@@ -79,10 +84,11 @@ class Catalogue:
         tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if (version != 0 or tables) and not tables >= _TABLES:
             raise InputError("is not a catalogue", path=self._path, reason="it is a database of something else")
-        if version not in (0, _SCHEMA_VERSION):
+        if version not in range(_SCHEMA_VERSION + 1):
             raise InputError("is a catalogue of another version", path=self._path, got=version, known=_SCHEMA_VERSION)
         self._connection.execute("PRAGMA journal_mode = WAL")
-        if version == 0:
+        if version < _SCHEMA_VERSION:
+            # Later versions only add tables.
             # Immediate: of two processes that open a new file, the second waits and then finds the tables.
             script = f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
             self._connection.executescript(script)
@@ -156,6 +162,30 @@ class Catalogue:
             for base, target, codec, digest, wire_bytes in rows
         ]
         return {artifact.candidate: artifact for artifact in found}
+
+    def record_needs(self, candidate: Candidate, needs: Iterable[Need]) -> None:
+        """Keep what of a candidate's weight others may share, in place of what was kept before."""
+        rows = [(*_key(candidate), need.key, need.stored_bytes, need.server_cpu_s) for need in needs]
+        self._write("BEGIN IMMEDIATE", ())
+        try:
+            self._write("DELETE FROM needs WHERE base = ? AND target = ? AND codec = ?", _key(candidate))
+            for row in rows:
+                self._write("INSERT INTO needs VALUES (?, ?, ?, ?, ?, ?)", row)
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._write("COMMIT", ())
+
+    def needs(self) -> dict[Candidate, tuple[Need, ...]]:
+        """For each candidate that has any, what others may share, by key."""
+        found: dict[Candidate, tuple[Need, ...]] = {}
+        for base, target, codec, key, stored_bytes, server_cpu_s in self._connection.execute(
+            "SELECT * FROM needs ORDER BY 1, 2, 3, 4"
+        ):
+            candidate = Candidate(base=base, target=target, codec=codec)
+            need = Need(key=key, stored_bytes=stored_bytes, server_cpu_s=server_cpu_s)
+            found[candidate] = (*found.get(candidate, ()), need)
+        return found
 
     def record_failure(self, candidate: Candidate, reason: str) -> None:
         """Remember that a candidate cannot be built, so that no night tries it again."""

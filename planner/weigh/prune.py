@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from planner.history.records import History
-from planner.weigh.candidates import Candidate, Pruned, Weight
-from planner.weigh.stock_client import STOCK_CODEC, pick_base
+from planner.weigh.candidates import Candidate, Need, Pruned, Weight
+from planner.weigh.stock_client import OSTREE_CODECS, pick_base
 
 Weighed = Mapping[Candidate, Weight]
 Rejections = Iterator[tuple[Candidate, str]]
@@ -18,18 +18,29 @@ class Surroundings:
     """What a rejection may look at besides the weights.
 
     `full_pull_bytes` gives, per pair, what a client on the base downloads without any delta; `published` is
-    what clients can already find: it is never rejected.
+    what clients can already find: it is never rejected, and keeps others off its pair. `needs` is what of a candidate's
+    weight others may share.
     """
 
     history: History
     full_pull_bytes: Mapping[tuple[str, str], int]
     published: frozenset[Candidate] = frozenset()
+    needs: Mapping[Candidate, Sequence[Need]] = field(default_factory=dict)
+
+    def own(self, candidate: Candidate, weight: Weight) -> Weight:
+        """A weight without what others may pay: the least that the candidate costs."""
+        needs = self.needs.get(candidate, ())
+        return replace(
+            weight,
+            stored_bytes=max(0, weight.stored_bytes - sum(need.stored_bytes for need in needs)),
+            server_cpu_s=max(0.0, weight.server_cpu_s - sum(need.server_cpu_s for need in needs)),
+        )
 
 
 def prune_weighed(weighed: Weighed, around: Surroundings) -> tuple[dict[Candidate, Weight], tuple[Pruned, ...]]:
     """The candidates worth handing to the optimizer, and the others with the reason."""
     kept, pruned = dict(weighed), []
-    for stage in (_not_smaller, _dominated, _misleading):
+    for stage in (_taken, _not_smaller, _dominated, _misleading):
         for candidate, reason in list(stage(kept, around)):
             if candidate in kept and candidate not in around.published:
                 del kept[candidate]
@@ -37,6 +48,15 @@ def prune_weighed(weighed: Weighed, around: Surroundings) -> tuple[dict[Candidat
                     Pruned(base=candidate.base, target=candidate.target, codec=candidate.codec, reason=reason)
                 )
     return kept, tuple(pruned)
+
+
+def _taken(weighed: Weighed, around: Surroundings) -> Rejections:
+    """A second static delta of a pair has no place: clients look for one, which is never replaced."""
+    taken = {(one.base, one.target): one.codec for one in around.published if one.codec in OSTREE_CODECS}
+    for candidate in weighed:
+        codec = taken.get((candidate.base, candidate.target), candidate.codec)
+        if candidate.codec in OSTREE_CODECS and codec != candidate.codec:
+            yield candidate, f"another delta of these commits is published: {codec}"
 
 
 def _not_smaller(weighed: Weighed, around: Surroundings) -> Rejections:
@@ -47,20 +67,20 @@ def _not_smaller(weighed: Weighed, around: Surroundings) -> Rejections:
             yield candidate, f"not smaller than a full pull: {weight.wire_bytes} B against {full_pull_bytes} B"
 
 
-def _dominated(weighed: Weighed, _around: Surroundings) -> Rejections:
-    """A codec that another codec beats on the same pair in every respect; equals keep the first by name."""
+def _dominated(weighed: Weighed, around: Surroundings) -> Rejections:
+    """A codec that another codec beats on the same pair in every respect; equals keep the first by name.
+
+    Whoever pays for what they share with others, the winner must win.
+    """
     pairs: dict[tuple[str, str], list[Candidate]] = {}
     for candidate in sorted(weighed):
         pairs.setdefault((candidate.base, candidate.target), []).append(candidate)
     for rivals in pairs.values():
         for loser in rivals:
             for winner in rivals:
-                is_worse = _is_no_better(weighed[loser], weighed[winner])
-                if (
-                    winner is not loser
-                    and is_worse
-                    and (not _is_no_better(weighed[winner], weighed[loser]) or winner < loser)
-                ):
+                least = around.own(loser, weighed[loser])
+                is_worse = _is_no_better(least, weighed[winner])
+                if winner is not loser and is_worse and (not _is_no_better(weighed[winner], least) or winner < loser):
                     yield loser, f"dominated by {winner.codec} on the same pair"
                     break
 
@@ -75,18 +95,19 @@ def _is_no_better(one: Weight, other: Weight) -> bool:
 
 
 def _misleading(weighed: Weighed, around: Surroundings) -> Rejections:
-    """A stock delta that a client would take although an older commit that it still holds has a smaller one.
+    """A static delta that a stock client would take although an older commit that it still holds has a smaller one.
 
     A client on `base` may still hold any ancestor of it, and takes the delta from the newest.
     """
-    stock = {candidate: weight for candidate, weight in weighed.items() if candidate.codec == STOCK_CODEC}
-    by_target: dict[str, dict[str, Weight]] = {}
+    stock = {candidate: weight for candidate, weight in weighed.items() if candidate.codec in OSTREE_CODECS}
+    by_target: dict[str, dict[str, int]] = {}
     for candidate, weight in stock.items():
-        by_target.setdefault(candidate.target, {})[candidate.base] = weight
+        of_target = by_target.setdefault(candidate.target, {})
+        of_target[candidate.base] = min(weight.wire_bytes, of_target.get(candidate.base, weight.wire_bytes))
     for candidate, weight in stock.items():
         rivals = by_target[candidate.target]
         for older in around.history.ancestors(candidate.base):
-            is_smaller = older in rivals and rivals[older].wire_bytes < weight.wire_bytes
+            is_smaller = older in rivals and rivals[older] < weight.wire_bytes
             if is_smaller and pick_base(around.history, (older, candidate.base), rivals.keys()) == candidate.base:
                 name = around.history.name_of(older)
                 yield candidate, f"a stock client that still holds {name} would take this larger one"

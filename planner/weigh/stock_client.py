@@ -12,7 +12,10 @@ from collections.abc import Collection, Iterable
 from planner.history.records import EMPTY, History
 
 STOCK_CODEC = "ostree"
-"""The codec whose deltas a stock client finds by itself; the embedded store's clients follow routes only."""
+"""Static deltas as the stock tool makes them."""
+
+OSTREE_CODECS = ("native", "composed", STOCK_CODEC)
+"""The codecs whose deltas a stock client finds by itself; the embedded store's clients follow routes only."""
 
 
 def pick_base(history: History, held: Iterable[str], published_bases: Collection[str]) -> str | None:

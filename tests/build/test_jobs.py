@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,12 @@ from types import SimpleNamespace
 import pytest
 
 from planner.build.builders import DELTA_FILE, StoreBuilder
-from planner.build.jobs import Failed, Made, _Job, run_jobs
+from planner.build.jobs import Failed, Made, run_jobs
 from planner.build.pool import Pool
+from planner.build.processes import Job, Refused
+from planner.build.workshop import Report
 from planner.errors import BuildError, PlannerError, RepositoryError, SpaceError, ToolError
-from planner.weigh.candidates import Candidate, WeightStatus
+from planner.weigh.candidates import Candidate, Need, WeightStatus
 from tests.build.worlds import World, list_paths, make_store
 
 _WAIT_S = 30.0
@@ -86,13 +89,17 @@ class Misbehaving:
 
     notes: Path
 
-    def build(self, base: str, target: str, codec: str, into: Path) -> None:
+    def prepare(self, candidates: Sequence[Candidate], pool: Pool, *, workers: int, report: Report) -> None:
+        """Nothing."""
+
+    def build(self, base: str, target: str, codec: str, into: Path) -> tuple[Need, ...]:
         """Note the process, misbehave, and leave a file behind if that did not end it."""
         (into / "half").write_bytes(b"x" * 100)
         (self.notes / str(os.getpid())).touch()
         getattr(self, f"_{codec}")()
         (into / DELTA_FILE).write_bytes(b"made")
         (into / "half").unlink()
+        return ()
 
     def prove(self, base: str, target: str, codec: str, delta: Path) -> None:
         """Everything is proved."""
@@ -264,9 +271,8 @@ def test_an_answer_that_is_cut_off_is_no_answer(sent: bytes) -> None:
     os.write(there.fileno(), sent)
     there.close()
     dead = SimpleNamespace(join=lambda: None, exitcode=-signal.SIGKILL)
-    (candidate,) = _wanted("good")
-    job = _Job(candidate=candidate, process=dead, results=here, resources=ExitStack())  # type: ignore[arg-type]
-    assert job.end() == Failed(candidate=candidate, reason="its process was ended by signal 9", is_final=False)
+    job: Job[None] = Job(number=0, process=dead, results=here, resources=ExitStack())  # type: ignore[arg-type]
+    assert job.end() == Refused(reason="its process was ended by signal 9", is_final=False)
     here.close()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from planner.delta import bsdiff
 from planner.delta.bsdiff import Rows
-from planner.delta.contents import Contents
+from planner.delta.contents import CommitContents
 from planner.delta.difference_pool import DifferencePool
 from planner.delta.encode import Effort
 from planner.delta.make import Delta, Settings, lay_out, make_delta, write_delta
@@ -104,7 +104,7 @@ def test_large_whole_objects_are_left_to_be_fetched(world: World) -> None:
 def test_deltas_into_one_commit_share_parts_that_serve_each_alone(world: World, tmp_path: Path) -> None:
     """Each base's client gets its delta only, with the shared part among its parts."""
     bases, target = [EMPTY, *world.commits[:2]], world.commits[2]
-    contents = Contents(world.repository, ObjectSets(world.repository.read_history()))
+    contents = CommitContents(world.repository, ObjectSets(world.repository.read_history()))
     with DifferencePool(tmp_path / "pool.sqlite") as pool:
         layouts = lay_out(contents, bases, target, Settings(least_shared_bytes=1), pool)
         recipes = {recipe for layout in layouts for recipe in layout.recipes}
@@ -128,9 +128,9 @@ def test_a_warm_pool_makes_the_same_bytes_without_reading_old_contents(world: Wo
     path = tmp_path / "pool.sqlite"
     with DifferencePool(path) as pool:
         cold = make_delta(world.repository, objects, base, target, pool=pool)
-    contents = Contents(world.repository, objects)
+    contents = CommitContents(world.repository, objects)
     read = []
-    contents.read = lambda checksum: read.append(checksum) or Contents.read(contents, checksum)  # type: ignore[method-assign, func-returns-value]
+    contents.read = lambda checksum: read.append(checksum) or CommitContents.read(contents, checksum)  # type: ignore[method-assign, func-returns-value]
     with DifferencePool(path) as pool:
         layout = lay_out(contents, [base], target, Settings(), pool)[0]
         parts = {recipe: pack_recipe(recipe, contents, pool, Effort.BALANCED) for recipe in layout.recipes}

@@ -18,7 +18,7 @@ import pytest
 
 from planner.build.native_delta import write_into
 from planner.delta.compose import Hop
-from planner.delta.contents import Contents
+from planner.delta.contents import CommitContents
 from planner.delta.difference_pool import DifferencePool
 from planner.delta.encode import Effort
 from planner.delta.make import Delta, Settings, compose_delta, lay_out, make_delta, write_delta
@@ -274,7 +274,7 @@ def test_newer_clients_on_several_bases_fetch_the_part_that_they_share(
     newer: NewerOSTree, worlds: Worlds, tmp_path: Path
 ) -> None:
     world = worlds(make_small_world)
-    contents = Contents(world.repository, ObjectSets(world.repository.read_history()))
+    contents = CommitContents(world.repository, ObjectSets(world.repository.read_history()))
     settings, bases = Settings(least_shared_bytes=1), [EMPTY, *world.commits[:2]]
     with DifferencePool() as pool:
         layouts = lay_out(contents, bases, world.commits[2], settings, pool)

@@ -17,6 +17,7 @@ from planner.errors import BusyError, InfeasibleError, InputError
 from planner.history.records import ObjectKind, ObjectName
 from planner.night.night import Night
 from planner.night.opening import open_night
+from planner.optimize.assemble import Assembly
 from planner.report.summary import summarize
 from tests.night.worlds import DEMAND, write_world
 
@@ -48,6 +49,13 @@ def night(request: pytest.FixtureRequest, tmp_path: Path) -> Night:
     return open_night(write_world(tmp_path, request.param), work=tmp_path / "work")
 
 
+@pytest.fixture(params=["store", pytest.param("ostree", marks=needs_ostree)])
+def unshared(request: pytest.FixtureRequest, tmp_path: Path) -> Night:
+    """The same with deltas that have nothing in common: bundles, and the stock tool's."""
+    codecs = ("ostree",) if request.param == "ostree" else ()
+    return open_night(write_world(tmp_path, request.param, codecs=codecs), work=tmp_path / "work")
+
+
 def test_every_base_reaches_its_target_by_its_planned_route(night: Night) -> None:
     """All cohorts, by as many hops and bytes as planned; the client's end commit was checked object by object."""
     run_whole(night)
@@ -65,12 +73,40 @@ def test_every_base_reaches_its_target_by_its_planned_route(night: Night) -> Non
             assert one.followed.wire_bytes == assembly.problem.candidates.wire_bytes[list(route)].sum()
 
 
-def test_merged_trees_are_reached_through_the_bare_new_base(night: Night) -> None:
+def test_merged_trees_are_reached_through_the_bare_new_base(unshared: Night) -> None:
     """B1 and B2 share the hop from B3 to S-on-B3; the client that may follow one hop only gets a direct delta."""
-    run_whole(night)
-    assembly, plan = night.workspace.read_plan()
-    names = [row.route for row in summarize(assembly, plan, night.history).routes]
+    run_whole(unshared)
+    assembly, plan = unshared.workspace.read_plan()
+    names = [row.route for row in summarize(assembly, plan, unshared.history).routes]
     assert names == [("B3", "S-on-B3"), ("B3", "S-on-B3"), ("S-on-B3",), ("S-on-B3",)]
+
+
+@needs_ostree
+def test_our_own_deltas_share_parts_so_that_nobody_needs_a_second_hop(tmp_path: Path) -> None:
+    """Everybody goes straight to the target, for the new product is in one part of all their deltas."""
+    nights = {}
+    for name, codecs in (("stock", ("ostree",)), ("ours", ())):
+        night = open_night(write_world(tmp_path / name, "ostree", codecs=codecs), work=tmp_path / name / "work")
+        run_whole(night)
+        assembly, plan = night.workspace.read_plan()
+        assert all(one.is_verified for one in night.follow())
+        nights[name] = (assembly, plan, night.history)
+    assembly, plan, _ = nights["ours"]
+    assert [len(route or ()) for route in plan.routes] == [1, 1, 1, 1]
+    assert plan.evaluation.egress_bytes < nights["stock"][1].evaluation.egress_bytes
+    direct = next(row for row in summarize(*nights["stock"]).policies if row.name == "all_to_head")
+    assert plan.evaluation.stored_bytes < 0.5 * direct.stored_bytes
+    built = set(plan.build)
+    shared = [part for part in set(assembly.problem.parts.part.tolist()) if _users(assembly, part, built) > 1]
+    assert shared
+    links = [path.lstat().st_nlink for path in (night.site.path / "deltas").rglob("*") if path.is_file()]
+    # In the pool, in the workshop, and in each of two or more deltas.
+    assert max(links) >= 5
+
+
+def _users(assembly: Assembly, part: int, built: set[int]) -> int:
+    parts = assembly.problem.parts
+    return len(built & set(parts.candidate[parts.part == part].tolist()))
 
 
 def test_a_second_night_does_nothing_twice(night: Night, tmp_path: Path) -> None:
@@ -90,13 +126,14 @@ def test_a_second_night_does_nothing_twice(night: Night, tmp_path: Path) -> None
 
 
 def test_what_the_plan_says_it_stores_is_on_the_disk(night: Night) -> None:
-    """Stored bytes are the bytes of the published files, and the pool keeps nothing beside them."""
+    """Stored bytes are those of the published files, shared ones once; the pool keeps no delta's file beside them."""
     run_whole(night)
     _, plan = night.workspace.read_plan()
-    published = all_files(night.site.path / "deltas")
-    assert sum(len(content) for _, _, content in published.values()) == plan.evaluation.stored_bytes
-    in_pool = all_files(night.pool.root)
-    assert {inode for inode, _, _ in in_pool.values()} == {inode for inode, _, _ in published.values()}
+    published = {inode: content for inode, _, content in all_files(night.site.path / "deltas").values()}
+    assert sum(map(len, published.values())) == plan.evaluation.stored_bytes
+    notes = (".sqlite", ".sqlite-wal", ".sqlite-shm", ".json")
+    in_pool = {path: inode for path, (inode, _, _) in all_files(night.pool.root).items() if not path.endswith(notes)}
+    assert set(in_pool.values()) == published.keys()
 
 
 def test_clients_on_unknown_bases_are_reported(tmp_path: Path) -> None:
@@ -243,10 +280,8 @@ def test_a_client_that_has_nothing_yet_gets_a_delta_from_nothing(kind: str, tmp_
 
 def test_every_codec_competes_and_the_dominated_ones_are_named(tmp_path: Path) -> None:
     """Parallel candidates per pair; what is kept was measured, what is not has a reason, and the routes work."""
-    scenario = write_world(tmp_path)
-    codecs = ["bsdiff4", "zstd-patch-from", "hdiffpatch", "zstd"]
-    scenario.write_text(scenario.read_text().replace("[weigh]", f"[weigh]\ncodecs = {json.dumps(codecs)}"))
-    night = open_night(scenario, work=tmp_path / "work")
+    codecs = ("bsdiff4", "zstd-patch-from", "hdiffpatch", "zstd")
+    night = open_night(write_world(tmp_path, codecs=codecs), work=tmp_path / "work")
     night.import_()
     weighing = night.weigh()
     assert weighing.measured == 28

@@ -30,6 +30,7 @@ csv = "demand.csv"
 
 [weigh]
 rules = ["direct", "parent", "bare-base"]
+codecs = {codecs}
 
 [prices]
 storage_per_gb = 200.0
@@ -45,7 +46,7 @@ S-on-B1,device,1100,1
 """
 
 
-def write_world(folder: Path, kind: str = "store", demand: str = DEMAND) -> Path:
+def write_world(folder: Path, kind: str = "store", demand: str = DEMAND, codecs: tuple[str, ...] = ()) -> Path:
     """The scenario's file, its demand and its trees; 30 files a base, so that a delta takes milliseconds."""
     folder.mkdir(parents=True, exist_ok=True)
     bases = list(generate_releases(seed=1, releases=3, files=30))
@@ -57,7 +58,7 @@ def write_world(folder: Path, kind: str = "store", demand: str = DEMAND) -> Path
         _write(trees / name / "product", files)
     (folder / "demand.csv").write_text(demand)
     scenario = folder / "small.toml"
-    scenario.write_text(SCENARIO.format(kind=kind))
+    scenario.write_text(SCENARIO.format(kind=kind, codecs=list(codecs)))
     return scenario
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from planner.build.jobs import make
+from planner.build.jobs import MakeTask
 from planner.build.pool import Pool
 from planner.history.store import Store
 from planner.history.trees import import_tree
@@ -112,5 +112,5 @@ def _build(site: StoreSite | OSTreeSite, commits: Sequence[str], pairs: Sequence
     for ends in pairs:
         candidate = Candidate(base=commits[ends[0]], target=commits[ends[1]], codec=codec)
         with pool.making() as folder:
-            artifacts[ends] = make(site.builder, pool, candidate, folder).artifact
+            artifacts[ends] = MakeTask(site.builder, pool, candidate).run(folder).artifact
     return Server(site, tuple(commits), artifacts, codec)

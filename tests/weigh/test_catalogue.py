@@ -117,9 +117,9 @@ def test_catalogue_of_another_version_is_refused(path: Path) -> None:
     """With both versions, so that a person knows which program to use."""
     Catalogue(path).close()
     later = sqlite3.connect(path)
-    later.execute("PRAGMA user_version = 2")
+    later.execute("PRAGMA user_version = 3")
     later.close()
-    with pytest.raises(InputError, match="is a catalogue of another version: got=2, known=1"):
+    with pytest.raises(InputError, match="is a catalogue of another version: got=3, known=2"):
         Catalogue(path)
 
 

@@ -1,0 +1,113 @@
+"""Making candidates: what they have in common first, then each of them, proven; every result is kept as it comes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from planner.build.builders import OSTreeBuilder
+from planner.build.jobs import Failed, Made, run_jobs
+from planner.build.pool import Pool
+from planner.delta.make import COMPOSED, NATIVE
+from planner.night.repositories import Site
+from planner.publish.publisher import is_published
+from planner.weigh.candidates import Candidate
+from planner.weigh.catalogue import Catalogue
+from planner.weigh.chains import Chain, Pair, cheapest_chains
+
+
+class Reporter(Protocol):
+    """Where progress goes."""
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+
+    def advance(self, step: str, done: int, total: int, note: str) -> None:
+        """How far a step has come, and what it just finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maker:
+    """Makes candidates of one site; `name` is how a person names one."""
+
+    site: Site
+    pool: Pool
+    catalogue: Catalogue
+    reporter: Reporter
+    workers: int
+    proofs: Path
+    name: Callable[[Candidate], str]
+
+    def make(self, step: str, candidates: Sequence[Candidate], chains: Mapping[Pair, Chain]) -> list[Failed]:
+        """Build and prove candidates; those that failed. `chains` has the hops of every composed one.
+
+        Hops are made first where they are not at hand, whether anybody else needs them or not.
+        """
+        composed = [candidate for candidate in candidates if candidate.codec == COMPOSED]
+        hops = {
+            Candidate(base=b, target=t, codec=NATIVE)
+            for one in composed
+            for b, t in (chains or {})[one.base, one.target]
+        }
+        direct = [candidate for candidate in candidates if candidate.codec != COMPOSED]
+        failed = self._run(step, [*direct, *self.lacking(sorted(hops - set(direct)))])
+        self._order(composed, chains)
+        failed += self._run(step, composed)
+        # Proofs keep a repository per base for the next proof; between runs that would only fill the disk.
+        shutil.rmtree(self.proofs, ignore_errors=True)
+        return failed
+
+    def lacking(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Those that are neither published nor proven in the pool."""
+        artifacts = self.catalogue.artifacts()
+        return [
+            candidate
+            for candidate in candidates
+            if not is_published(self.site, candidate)
+            and not (candidate in artifacts and self.pool.has(artifacts[candidate]))
+        ]
+
+    def _order(self, composed: Sequence[Candidate], chains: Mapping[Pair, Chain]) -> None:
+        """Tell the workshop what composed deltas are made of."""
+        builder, needs = self.site.builder, self.catalogue.needs()
+        for one in composed:
+            assert isinstance(builder, OSTreeBuilder)  # noqa: S101 - only OSTree has composed deltas
+            hops = chains[one.base, one.target]
+            of_hops = [need for b, t in hops for need in needs.get(Candidate(base=b, target=t, codec=NATIVE), ())]
+            builder.workshop.order_composed(one.base, one.target, hops, of_hops)
+
+    def _run(self, step: str, candidates: Sequence[Candidate]) -> list[Failed]:
+        if not candidates:
+            return []
+        builder = self.site.builder
+        builder.prepare(candidates, self.pool, workers=self.workers, report=self.reporter.advance)
+        failed = []
+        with closing(run_jobs(builder, self.pool, candidates, workers=self.workers)) as outcomes:
+            for number, outcome in enumerate(outcomes, start=1):
+                note = self._record(outcome)
+                if isinstance(outcome, Failed):
+                    failed.append(outcome)
+                self.reporter.advance(step, number, len(candidates), note)
+        return failed
+
+    def _record(self, outcome: Made | Failed) -> str:
+        """Keep a job's result in the catalogue; what a person reads about it."""
+        if isinstance(outcome, Made):
+            self.catalogue.record_artifact(outcome.artifact)
+            self.catalogue.record_needs(outcome.artifact.candidate, outcome.needs)
+            self.catalogue.record_weight(outcome.artifact.candidate, outcome.weight)
+            return self.name(outcome.artifact.candidate)
+        if outcome.is_final:
+            self.catalogue.record_failure(outcome.candidate, outcome.reason)
+        return f"{self.name(outcome.candidate)} failed: {outcome.reason}"
+
+
+def find_chains(pairs: Sequence[Pair], catalogue: Catalogue) -> dict[Pair, Chain]:
+    """What composed deltas of these pairs would be made of: the cheapest of our own deltas that were ever weighed."""
+    known = catalogue.weights()
+    wire_bytes = {(c.base, c.target): weight.wire_bytes for c, weight in known.items() if c.codec == NATIVE}
+    return cheapest_chains(pairs, wire_bytes)
