@@ -13,13 +13,13 @@ from typing import Annotated, Literal
 import msgspec
 
 from planner.build.codecs import CODECS
-from planner.delta.make import COMPOSED, NATIVE
+from planner.delta.superblock import COMPOSED, NATIVE
 from planner.errors import InputError, raise_collected
 from planner.history.encoding import is_ref_name
 from planner.history.files import read_bounded
 from planner.optimize.problem import Limits, Prices
 from planner.weigh.rules import RULES
-from planner.weigh.stock_client import OSTREE_CODECS
+from planner.weigh.stock_client import CODECS_OF, OSTREE_CODECS, BuilderName
 
 FORMAT = "deltaplan-scenario/1"
 _MAX_SCENARIO_BYTES = 10_000_000
@@ -148,8 +148,19 @@ class Scenario(_Section, frozen=True):
 
     def codecs(self) -> tuple[str, ...]:
         """The codecs to try: those named, or the repository kind's default."""
-        default = ("hdiffpatch",) if self.repository.kind == "store" else (NATIVE, COMPOSED)
+        default = ("hdiffpatch",) if self.repository.kind == "store" else CODECS_OF[BuilderName.NATIVE]
         return self.weigh.codecs or default
+
+    def built_by(self, builder: BuilderName) -> Scenario:
+        """The same with the codecs of one builder.
+
+        Raises:
+            InputError: the repository is no OSTree repository.
+        """
+        if self.repository.kind != "ostree":
+            raise InputError("only OSTree repositories have a choice of builders", path="--builder", got=str(builder))
+        weigh = msgspec.structs.replace(self.weigh, codecs=CODECS_OF[builder])
+        return msgspec.structs.replace(self, weigh=weigh)
 
 
 def read_scenario(path: Path) -> Scenario:

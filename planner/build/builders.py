@@ -17,7 +17,7 @@ from planner.build.codecs import CODECS
 from planner.build.pool import Pool
 from planner.build.workshop import Report, Workshop
 from planner.delta import paths
-from planner.delta.make import COMPOSED, NATIVE
+from planner.delta.superblock import COMPOSED, NATIVE
 from planner.errors import BuildError, InputError
 from planner.history.files import read_bounded, write_atomically
 from planner.history.objects import ObjectSets

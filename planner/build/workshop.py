@@ -28,8 +28,6 @@ from planner.delta.contents import CommitContents, Contents
 from planner.delta.difference_pool import DifferencePool
 from planner.delta.encode import choose_sources, project_diff_core_s
 from planner.delta.make import (
-    COMPOSED,
-    NATIVE,
     Layout,
     Settings,
     compose_delta,
@@ -41,7 +39,7 @@ from planner.delta.packing import pack_recipe
 from planner.delta.pairing import Pairing
 from planner.delta.paths import SUPERBLOCK, relative_path
 from planner.delta.recipes import Piece, Recipe
-from planner.delta.superblock import PartHeader, read_superblock
+from planner.delta.superblock import COMPOSED, NATIVE, PartHeader, read_superblock
 from planner.errors import BuildError, InputError
 from planner.history.files import read_bounded, remove_files, write_atomically
 from planner.history.objects import ObjectSets

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from planner.cli.context import (
     WORKERS,
+    BuilderOption,
     JsonOption,
     ScenarioArgument,
     TerminalReporter,
@@ -21,12 +22,16 @@ from planner.cli.opening import open_night
 
 
 def build(
-    scenario: ScenarioArgument, work: WorkOption = None, workers: WorkersOption = WORKERS, as_json: JsonOption = False
+    scenario: ScenarioArgument,
+    work: WorkOption = None,
+    workers: WorkersOption = WORKERS,
+    builder: BuilderOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Build the plan's deltas in parallel, each applied to its base and compared with its target."""
 
     def action(reporter: TerminalReporter) -> tuple[Any, RenderableType]:
-        done = open_night(scenario, work, workers, reporter).build()
+        done = open_night(scenario, work, workers, reporter, builder).build()
         return asdict(done), Text(f"{len(done.ready)} proven deltas are ready ({done.made} made now)")
 
     run_verb(action, as_json=as_json)

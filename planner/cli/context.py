@@ -14,6 +14,8 @@ import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from planner.weigh.stock_client import BuilderName
+
 ScenarioArgument = Annotated[Path, typer.Argument(help="The scenario's TOML file.", show_default=False)]
 WorkOption = Annotated[
     Path | None, typer.Option("--work", help="Work folder. Default: .deltaplan/NAME beside the scenario.")
@@ -24,6 +26,10 @@ TimeLimitOption = Annotated[
     float | None, typer.Option("--time-limit", min=0.0, help="Stop after so many seconds with the best plan.")
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="For ties and search order.")]
+BuilderOption = Annotated[
+    BuilderName | None,
+    typer.Option("--builder", help="Who makes an OSTree repository's deltas. Default: the scenario's codecs."),
+]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Jobs at a time. Default: one per core.")]
 
 _FILE_COLUMNS = 120

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from planner.cli.context import (
     WORKERS,
+    BuilderOption,
     JsonOption,
     ScenarioArgument,
     TerminalReporter,
@@ -28,12 +29,16 @@ from planner.report.tables import plan_view
 
 
 def nightly(
-    scenario: ScenarioArgument, work: WorkOption = None, workers: WorkersOption = WORKERS, as_json: JsonOption = False
+    scenario: ScenarioArgument,
+    work: WorkOption = None,
+    workers: WorkersOption = WORKERS,
+    builder: BuilderOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Import, weigh, plan, build, publish, and let a client on every base follow its route."""
 
     def action(reporter: TerminalReporter) -> tuple[Any, RenderableType]:
-        return run_night(open_night(scenario, work, workers, reporter), every_policy=as_json)
+        return run_night(open_night(scenario, work, workers, reporter, builder), every_policy=as_json)
 
     run_verb(action, as_json=as_json)
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from planner.cli.context import (
     WORKERS,
+    BuilderOption,
     JsonOption,
     ScenarioArgument,
     TerminalReporter,
@@ -23,12 +24,16 @@ from planner.units import format_bytes, format_duration
 
 
 def weigh(
-    scenario: ScenarioArgument, work: WorkOption = None, workers: WorkersOption = WORKERS, as_json: JsonOption = False
+    scenario: ScenarioArgument,
+    work: WorkOption = None,
+    workers: WorkersOption = WORKERS,
+    builder: BuilderOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Propose candidates by rule, prune them with a reason, and measure by building what was never measured."""
 
     def action(reporter: TerminalReporter) -> tuple[Any, RenderableType]:
-        done = open_night(scenario, work, workers, reporter).weigh()
+        done = open_night(scenario, work, workers, reporter, builder).weigh()
         return weighing_document(done), weighing_view(done)
 
     run_verb(action, as_json=as_json)

@@ -21,13 +21,10 @@ from planner.delta.packing import object_bytes, pack_recipe, source_bytes
 from planner.delta.pairing import Pairing, Sketch, pair_objects, sketch
 from planner.delta.paths import relative_path
 from planner.delta.recipes import LEAST_SHARED_BYTES, MOST_SHARED_PARTS, Piece, Recipe, cut, reuse, share_pieces
-from planner.delta.superblock import ByteOrder, Fallback, PartHeader, Superblock, write_superblock
+from planner.delta.superblock import COMPOSED, NATIVE, ByteOrder, Fallback, PartHeader, Superblock, write_superblock
 from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
 from planner.history.records import ObjectKind, ObjectName
-
-NATIVE, COMPOSED = "native", "composed"
-"""What superblocks say of who made them: differences of contents, or several hops in one part."""
 
 MAX_PART_BYTES = 32 * 10**6
 """Payload of a part at most, before it is packed; the stock generator's default."""

@@ -31,6 +31,9 @@ COMMIT_METADATA = "commitmeta"
 
 PART_VERSION = 0
 _ENDIANNESS = "ostree.endianness"
+NATIVE, COMPOSED = "native", "composed"
+"""What superblocks of ours say of how they were made: of differences of contents, or of several deltas."""
+
 _CODEC = "deltaplan.codec"
 """Metadata of ours, which clients pass over: a published delta says by which builder it was made."""
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from planner.build.builders import OSTreeBuilder
 from planner.build.jobs import Failed, Made, run_jobs
 from planner.build.pool import Pool
-from planner.delta.make import COMPOSED, NATIVE
+from planner.delta.superblock import COMPOSED, NATIVE
 from planner.night.repositories import Site
 from planner.publish.publisher import is_published
 from planner.weigh.candidates import Candidate

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from planner.build.pool import Pool
-from planner.delta.make import COMPOSED
+from planner.delta.superblock import COMPOSED
 from planner.demand.cohorts import Demand
 from planner.errors import BuildError, InputError
 from planner.history.objects import ObjectSets, full_pull_bytes

@@ -9,6 +9,7 @@ from pathlib import Path
 from planner.night.making import Reporter
 from planner.night.night import Night
 from planner.scenario import read_scenario
+from planner.weigh.stock_client import BuilderName
 
 
 def open_night(
@@ -17,6 +18,7 @@ def open_night(
     work: str | Path | None = None,
     workers: int | None = None,
     reporter: Reporter | None = None,
+    builder: BuilderName | None = None,
 ) -> Night:
     """The night of a scenario file; its methods have the names of the command's verbs.
 
@@ -26,12 +28,13 @@ def open_night(
         workers: jobs at a time; default: one per core. Jobs are processes of their own, so a script that
             calls them keeps its own statements under `if __name__ == "__main__":`.
         reporter: where progress goes; default: nowhere.
+        builder: who makes the static deltas of an OSTree repository, whatever codecs the scenario names.
 
     Raises:
         InputError: the file cannot be read, or breaks the format.
     """
     path = Path(scenario)
-    read = read_scenario(path)
+    read = read_scenario(path) if builder is None else read_scenario(path).built_by(builder)
     home = path.resolve().parent
     return Night(
         read,

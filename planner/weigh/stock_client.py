@@ -8,14 +8,27 @@ Source: libostree, `ostree-repo-pull.c`, `get_best_static_delta_start_for`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from enum import StrEnum
 
+from planner.delta.superblock import COMPOSED, NATIVE
 from planner.history.records import EMPTY, History
 
 STOCK_CODEC = "ostree"
-"""Static deltas as the stock tool makes them."""
+"""Static deltas as the stock tool makes them; ours are `NATIVE` and `COMPOSED`."""
 
-OSTREE_CODECS = ("native", "composed", STOCK_CODEC)
+OSTREE_CODECS = (NATIVE, COMPOSED, STOCK_CODEC)
 """The codecs whose deltas a stock client finds by itself; the embedded store's clients follow routes only."""
+
+
+class BuilderName(StrEnum):
+    """Who makes an OSTree repository's static deltas: this program, or `ostree static-delta generate`."""
+
+    NATIVE = "native"
+    STOCK = "stock"
+
+
+CODECS_OF = {BuilderName.NATIVE: (NATIVE, COMPOSED), BuilderName.STOCK: (STOCK_CODEC,)}
+"""The codecs of each builder."""
 
 
 def pick_base(history: History, held: Iterable[str], published_bases: Collection[str]) -> str | None:
