@@ -79,8 +79,16 @@ def diff(old: bytes, new: bytes, *, max_suffix_bytes: int = MAX_SUFFIX_BYTES, re
         )
     if not new:
         return b""
+    return write_stream(old, new, find_covers(old, new, max_suffix_bytes=max_suffix_bytes, reach=reach))
+
+
+def write_stream(old: bytes, new: bytes, covers: Rows) -> bytes:
+    """The stream that tells `new` by covers of `old`, and what they leave as inserted bytes."""
     old_array, new_array = np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8)
-    return _write(old_array, new_array, find_covers(old, new, max_suffix_bytes=max_suffix_bytes, reach=reach))
+    stream = np.empty(len(new) + 24 * (len(covers) + 2), np.uint8)
+    run: Any = kernels(bsdiff_kernels, len(new))
+    used = run.write_stream(old_array, new_array, covers, stream)
+    return stream[:used].tobytes()
 
 
 def find_covers(
@@ -228,13 +236,6 @@ def _hashed_anchors(old: Bytes, new: Bytes) -> Rows:
     bits = max(8, min(22, (len(old) // stride).bit_length()))
     run = kernels(bsdiff_kernels, len(old) + len(new))
     return cast("Rows", run.find_anchors(old, new, bits, stride, _TRIES, _LEAST_MATCH_BYTES, _AHEAD_BYTES))
-
-
-def _write(old: Bytes, new: Bytes, covers: Rows) -> bytes:
-    stream = np.empty(len(new) + 24 * (len(covers) + 2), np.uint8)
-    run: Any = kernels(bsdiff_kernels, len(new))
-    used = run.write_stream(old, new, covers, stream)
-    return stream[:used].tobytes()
 
 
 def _equal_bytes(one: Bytes, other: Bytes) -> int:

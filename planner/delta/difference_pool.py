@@ -18,7 +18,7 @@ import zstandard
 from planner.delta.pairing import Sketch
 from planner.errors import BusyError, PlannerError, RepositoryError, SpaceError
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """To be raised whenever `bsdiff.diff`, `pairing.sketch` or the estimates give other results."""
 
 _LOCK_TIMEOUT_S = 60.0
@@ -27,7 +27,8 @@ _LEVEL = 3
 _TABLES = ("differences", "wholes", "sketches")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS differences (
-    source BLOB NOT NULL, target BLOB NOT NULL, packed BLOB, stream_bytes INTEGER NOT NULL, core_s REAL NOT NULL,
+    source BLOB NOT NULL, target BLOB NOT NULL, packed BLOB, stream_bytes INTEGER NOT NULL,
+    estimated_bytes INTEGER, is_copies INTEGER NOT NULL, payload_bytes INTEGER NOT NULL, core_s REAL NOT NULL,
     PRIMARY KEY (source, target)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS wholes (
@@ -37,12 +38,16 @@ CREATE TABLE IF NOT EXISTS sketches (object BLOB PRIMARY KEY, minima BLOB NOT NU
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A difference's size as a stream and packed (None: it is not worth having), and its core-seconds."""
+    """A difference's form (copies, or a bsdiff stream), what it takes of a part's payload, and of a packed part.
 
-    stream_bytes: int
-    packed_bytes: int | None
+    `estimated_bytes` is None where the difference is not worth having.
+    """
+
+    is_copies: bool
+    payload_bytes: int
+    estimated_bytes: int | None
     core_s: float
 
 
@@ -111,41 +116,37 @@ class DifferencePool:
     def find(self, source: str, target: str) -> Difference | None:
         """What is known of a difference; None where it was never tried."""
         row = self._row(
-            "SELECT stream_bytes, length(packed), core_s FROM differences WHERE source = ? AND target = ?",
-            bytes.fromhex(source),
-            bytes.fromhex(target),
+            "SELECT is_copies, payload_bytes, estimated_bytes, core_s FROM differences WHERE source = ? AND target = ?",
+            *_key(source, target),
         )
-        return None if row is None else Difference(*row)
+        if row is None:
+            return None
+        return Difference(is_copies=bool(row[0]), payload_bytes=row[1], estimated_bytes=row[2], core_s=row[3])
 
     def read_stream(self, source: str, target: str) -> bytes:
-        """A difference that `find` found.
+        """The stream or the copies of a difference that `find` found.
 
         Raises:
             RepositoryError: it is gone or damaged; without it, it is made again.
         """
         row = self._row(
-            "SELECT packed, stream_bytes FROM differences WHERE source = ? AND target = ?",
-            bytes.fromhex(source),
-            bytes.fromhex(target),
+            "SELECT packed, stream_bytes FROM differences WHERE source = ? AND target = ?", *_key(source, target)
         )
         if row is None or row[0] is None:
             raise RepositoryError("is not in the pool of differences", source=source, target=target)
         try:
             return zstandard.ZstdDecompressor().decompress(row[0], max_output_size=row[1])
         except zstandard.ZstdError as error:
-            self._write(
-                "DELETE FROM differences WHERE source = ? AND target = ?", bytes.fromhex(source), bytes.fromhex(target)
-            )
+            self._write("DELETE FROM differences WHERE source = ? AND target = ?", *_key(source, target))
             raise RepositoryError("is damaged in the pool", source=source, target=target) from error
 
-    def keep(self, source: str, target: str, stream: bytes | None, core_s: float) -> Difference:
-        """Keep a difference, or (None) that it is not worth having."""
-        packed = None if stream is None else pack(stream)
+    def keep(self, source: str, target: str, stream: bytes | None, difference: Difference) -> None:
+        """Keep a difference, with its stream unless it is not worth having."""
         self._write(
-            "INSERT OR REPLACE INTO differences VALUES (?, ?, ?, ?, ?)",
-            *(bytes.fromhex(source), bytes.fromhex(target), packed, len(stream or b""), core_s),
+            "INSERT OR REPLACE INTO differences VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            *(*_key(source, target), None if stream is None else pack(stream), len(stream or b"")),
+            *(difference.estimated_bytes, int(difference.is_copies), difference.payload_bytes, difference.core_s),
         )
-        return Difference(len(stream or b""), None if packed is None else len(packed), core_s)
 
     # -- contents ------------------------------------------------------------------------------------------------
 
@@ -199,6 +200,10 @@ class DifferencePool:
             self._connection.execute(statement, values)
         except sqlite3.Error as error:
             raise _error(error, str(self._path)) from error
+
+
+def _key(source: str, target: str) -> tuple[bytes, bytes]:
+    return bytes.fromhex(source), bytes.fromhex(target)
 
 
 def pack(content: bytes) -> bytes:

@@ -292,7 +292,7 @@ def _file_piece(choice: Choice) -> Piece:
         ObjectName(ObjectKind.FILE, choice.checksum),
         choice.source,
         (_FILE, *packing_order(choice)),
-        payload_bytes=choice.stream_bytes + source_bytes(choice.source),
+        payload_bytes=choice.payload_bytes + source_bytes(choice.source),
         estimated_bytes=choice.estimated_bytes,
         core_s=choice.core_s,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from planner.delta.blocks import Block, pack_block
 from planner.delta.contents import Contents
+from planner.delta.copies import Copies, copy_operations, read_copies
 from planner.delta.difference_pool import DifferencePool
 from planner.delta.encode import Effort, part_filters
 from planner.delta.operations import Close, Open, Operation, Patch, ReadFrom, SpliceFile, SpliceMeta, write_operations
@@ -89,6 +90,15 @@ class PartBuilder:
             Close(),
         ]
 
+    def copy(self, header: FileHeader, size_bytes: int, source: str, copies: Copies) -> None:
+        """Make a file of copies of another one's content and of new bytes."""
+        literals_at = self.put(copies.literals)
+        self.operations += [
+            Open(*self.attributes(header), size_bytes),
+            *copy_operations(copies, self.name_source(source), literals_at),
+            Close(),
+        ]
+
     def name_source(self, source: str) -> int:
         """The place of a source's checksum in the payload."""
         if source not in self.sources:
@@ -131,8 +141,11 @@ def _add_file(builder: PartBuilder, piece: Piece, contents: Contents, pool: Diff
     if piece.source is None:
         builder.splice(header, contents.read(checksum))
     else:
-        stream = pool.read_stream(piece.source, checksum)
-        builder.patch(header, contents.size_bytes(checksum), piece.source, stream)
+        difference, stream = pool.find(piece.source, checksum), pool.read_stream(piece.source, checksum)
+        if difference and difference.is_copies:
+            builder.copy(header, contents.size_bytes(checksum), piece.source, read_copies(stream))
+        else:
+            builder.patch(header, contents.size_bytes(checksum), piece.source, stream)
 
 
 def source_bytes(source: str | None) -> int:

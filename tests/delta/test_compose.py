@@ -36,7 +36,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> World:
     commits = []
     (tree / "lib").mkdir(parents=True)
     for release in range(5):
-        library[rng.randrange(500_000)] ^= 1
+        # As in recompiled code: too many changes for copies, too few for a new file.
+        for at in range(release, len(library), 40):
+            library[at] ^= 1
         (tree / "lib/changes.so").write_bytes(library)
         (tree / "lib/replaced.bin").write_bytes(rng.randbytes(300_000))
         (tree / "lib/comes-and-goes").unlink(missing_ok=True)

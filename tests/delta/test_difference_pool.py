@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from planner.delta.difference_pool import DifferencePool, Whole, pack
+from planner.delta.difference_pool import Difference, DifferencePool, Whole
 from planner.errors import RepositoryError, SpaceError
+
+STREAM = Difference(is_copies=False, payload_bytes=14_000, estimated_bytes=5000, core_s=1.5)
+NOT_WORTH = Difference(is_copies=False, payload_bytes=0, estimated_bytes=None, core_s=0.5)
 
 
 def name(number: int) -> str:
@@ -23,10 +26,9 @@ def test_a_difference_is_kept_for_other_processes(tmp_path: Path) -> None:
     stream = random.Random(1).randbytes(5000) + bytes(9000)
     with DifferencePool(path) as one, DifferencePool(path) as other:
         assert other.find(name(1), name(2)) is None
-        one.keep(name(1), name(2), stream, 1.5)
+        one.keep(name(1), name(2), stream, STREAM)
         found = other.find(name(1), name(2))
-        assert found is not None
-        assert (found.stream_bytes, found.packed_bytes, found.core_s) == (14_000, len(pack(stream)), 1.5)
+        assert found == STREAM
         assert other.find(name(2), name(1)) is None
     with DifferencePool(path) as later:
         assert later.read_stream(name(1), name(2)) == stream
@@ -34,10 +36,9 @@ def test_a_difference_is_kept_for_other_processes(tmp_path: Path) -> None:
 
 def test_what_is_not_worth_having_is_remembered() -> None:
     with DifferencePool() as pool:
-        pool.keep(name(1), name(2), None, 0.5)
+        pool.keep(name(1), name(2), None, NOT_WORTH)
         found = pool.find(name(1), name(2))
-        assert found is not None
-        assert found.packed_bytes is None
+        assert found == NOT_WORTH
         with pytest.raises(RepositoryError, match="not in the pool"):
             pool.read_stream(name(1), name(2))
 
@@ -63,7 +64,7 @@ def test_trimming_drops_what_was_made_first() -> None:
     with DifferencePool() as pool:
         rng = random.Random(2)
         for number in range(20):
-            pool.keep(name(number), name(100), rng.randbytes(10_000), 0.0)
+            pool.keep(name(number), name(100), rng.randbytes(10_000), STREAM)
         assert pool.trim(10**9) == 0
         assert pool.trim(55_000) == 15
         assert [pool.find(name(number), name(100)) is not None for number in range(20)] == [False] * 15 + [True] * 5
@@ -73,14 +74,14 @@ def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "pool.sqlite"
     path.write_bytes(b"no database" * 1000)
     with DifferencePool(path) as pool:
-        pool.keep(name(1), name(2), b"stream", 0.0)
+        pool.keep(name(1), name(2), b"stream", STREAM)
         assert pool.read_stream(name(1), name(2)) == b"stream"
 
 
 def test_a_damaged_stream_is_an_error_once_and_then_gone(tmp_path: Path) -> None:
     path = tmp_path / "pool.sqlite"
     with DifferencePool(path) as pool:
-        pool.keep(name(1), name(2), random.Random(3).randbytes(1000), 0.0)
+        pool.keep(name(1), name(2), random.Random(3).randbytes(1000), STREAM)
     database = sqlite3.connect(path)
     with database:
         database.execute("UPDATE differences SET packed = substr(packed, 1, 500)")
@@ -94,7 +95,7 @@ def test_a_damaged_stream_is_an_error_once_and_then_gone(tmp_path: Path) -> None
 def test_another_version_of_the_engine_begins_anew(tmp_path: Path) -> None:
     path = tmp_path / "pool.sqlite"
     with DifferencePool(path) as pool:
-        pool.keep(name(1), name(2), b"stream", 0.0)
+        pool.keep(name(1), name(2), b"stream", STREAM)
     database = sqlite3.connect(path)
     database.execute("PRAGMA user_version = 999")
     database.close()
