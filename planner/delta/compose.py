@@ -179,13 +179,13 @@ def _split_makings(part: Part, objects: Sequence[ObjectName]) -> Iterator[_Makin
     for operation in read_operations(part.operations, is_meta):
         placed: _Placed | None = None
         match operation:
+            case Write():
+                placed = None if has_source else operation
             case ReadFrom(offset):
                 has_source = True
                 sources.add(part.payload[offset : offset + CHECKSUM_BYTES].hex())
             case ReadNothing():
                 has_source = False
-            case Write():
-                placed = None if has_source else operation
             case Open():
                 size_bytes = operation.size_bytes
             case Patch():

@@ -9,7 +9,7 @@ Source: libostree, `ostree-repo-static-delta-private.h` (codes), `ostree-repo-st
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import NoReturn
 
 from planner.delta.numbers import read_number, write_number
@@ -102,9 +102,14 @@ def write_operations(operations: Iterable[Operation]) -> bytes:
     """
     written = bytearray()
     for operation in operations:
-        written.append(_CODE_OF[type(operation)])
-        for number in astuple(operation):
-            written += write_number(number)
+        kind = type(operation)
+        written.append(_CODE_OF[kind])
+        for name in kind.__slots__:
+            number = getattr(operation, name)
+            if number < 0x80:
+                written.append(number)
+            else:
+                written += write_number(number)
     return bytes(written)
 
 
