@@ -27,31 +27,26 @@ def cheapest_chains(
     following: dict[str, list[tuple[str, int]]] = {}
     for (start, end), size_bytes in sorted(wire_bytes.items()):
         following.setdefault(start, []).append((end, size_bytes))
-    targets: dict[str, list[str]] = {}
-    for base, target in pairs:
-        targets.setdefault(base, []).append(target)
-    chains = {}
-    for base, wanted in targets.items():
-        best = _reach(base, following, most_hops)
-        chains.update({(base, target): best[target][1] for target in wanted if target in best})
-    return chains
+    chains = ((pair, _cheapest(*pair, following, most_hops)) for pair in pairs)
+    return {pair: chain for pair, chain in chains if chain is not None}
 
 
-def _reach(base: str, following: Mapping[str, list[tuple[str, int]]], most_hops: int) -> dict[str, tuple[int, Chain]]:
-    """The fewest bytes to each commit by at least two hops, and these hops."""
-    best: dict[str, tuple[int, Chain]] = {}
+def _cheapest(base: str, target: str, following: Mapping[str, list[tuple[str, int]]], most_hops: int) -> Chain | None:
+    """The hops with the fewest bytes that are not the one from base to target.
+
+    Without that one the best way of so many hops passes no commit twice: leaving a circle out would be better.
+    """
+    best: tuple[int, Chain] | None = None
     last: dict[str, tuple[int, Chain]] = {base: (0, ())}
-    for hops in range(1, most_hops + 1):
+    for _ in range(most_hops):
         found: dict[str, tuple[int, Chain]] = {}
         for start, (total_bytes, chain) in last.items():
-            seen = {base, *(end for _, end in chain)}
             for end, size_bytes in following.get(start, ()):
                 is_less = end not in found or total_bytes + size_bytes < found[end][0]
-                if end not in seen and is_less:
+                if is_less and (start, end) != (base, target):
                     found[end] = (total_bytes + size_bytes, (*chain, (start, end)))
-        if hops > 1:
-            for end, way in found.items():
-                if end not in best or way[0] < best[end][0]:
-                    best[end] = way
+        way = found.pop(target, None)
+        if way is not None and (best is None or way[0] < best[0]):
+            best = way
         last = found
-    return best
+    return best[1] if best else None

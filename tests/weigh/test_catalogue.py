@@ -14,7 +14,7 @@ import pytest
 
 from planner.errors import BusyError, InputError, SpaceError
 from planner.weigh import catalogue as module
-from planner.weigh.candidates import Candidate, Weight, WeightStatus
+from planner.weigh.candidates import Candidate, Need, Weight, WeightStatus
 from planner.weigh.catalogue import Artifact, Catalogue
 
 FIRST = Candidate(base="", target="b" * 64, codec="x")
@@ -47,6 +47,30 @@ def test_rows_survive_reopening(path: Path) -> None:
         assert list(catalogue.weights()) == [FIRST, SECOND]
         assert catalogue.artifacts() == {SECOND: artifact}
         assert catalogue.failures() == {FIRST: "too large"}
+
+
+def test_needs_are_kept_and_replaced(path: Path) -> None:
+    needs = (
+        Need(key="file:1", stored_bytes=7, server_cpu_s=0.0),
+        Need(key="making:1", stored_bytes=0, server_cpu_s=2.5),
+    )
+    with Catalogue(path) as catalogue:
+        catalogue.record_needs(FIRST, needs[::-1])
+        catalogue.record_needs(SECOND, needs)
+        catalogue.record_needs(SECOND, needs[:1])
+    with Catalogue(path) as catalogue:
+        assert catalogue.needs() == {FIRST: needs, SECOND: needs[:1]}
+
+
+def test_a_catalogue_of_the_version_before_is_taken_over(path: Path) -> None:
+    with Catalogue(path) as catalogue:
+        catalogue.record_weight(FIRST, WEIGHT)
+    older = sqlite3.connect(path)
+    older.executescript("DROP TABLE needs; PRAGMA user_version = 1;")
+    older.close()
+    with Catalogue(path) as catalogue:
+        assert catalogue.needs() == {}
+        assert catalogue.weights() == {FIRST: WEIGHT}
 
 
 def test_measured_and_projected_weights_stand_side_by_side(path: Path) -> None:

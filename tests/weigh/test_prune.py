@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from planner.weigh.candidates import Candidate, Weight, WeightStatus
+from planner.weigh.candidates import Candidate, Need, Weight, WeightStatus
 from planner.weigh.prune import Surroundings, prune_weighed
 from planner.weigh.stock_client import STOCK_CODEC
 from tests.demand.histories import checksum_of, make_history, make_line
@@ -140,3 +140,22 @@ def test_candidate_is_told_one_reason() -> None:
     full = {(large.base, large.target): 100}
     _, reasons = _prune({large: _weight(200), small: _weight(10)}, full_pull_bytes=full)
     assert reasons == {large: "not smaller than a full pull: 200 B against 100 B"}
+
+
+def test_a_second_static_delta_of_a_published_pair_has_no_place() -> None:
+    """Whichever codec made the one that is there."""
+    published, rival = _candidate("v1", "v2", STOCK_CODEC), _candidate("v1", "v2", "native")
+    other = _candidate("v2", "v3", "native")
+    weights = {published: _weight(90), rival: _weight(10), other: _weight(10)}
+    kept, reasons = _prune(weights, published=frozenset([published]))
+    assert kept == {published, other}
+    assert reasons == {rival: "another delta of these commits is published: ostree"}
+
+
+def test_what_others_may_pay_for_is_no_reason_to_be_dropped() -> None:
+    """Alone the composed delta costs more in every respect; with its hops made, it takes a tenth of the seconds."""
+    direct, composed = _candidate("v1", "v3", "native"), _candidate("v1", "v3", "composed")
+    weights = {direct: _weight(10, server_cpu_s=5), composed: _weight(12, server_cpu_s=8)}
+    making = Need(key="making:1", stored_bytes=0, server_cpu_s=7.5)
+    assert _prune(weights)[0] == {direct}
+    assert _prune(weights, needs={composed: [making]})[0] == {direct, composed}
