@@ -201,6 +201,16 @@ class Workshop:
                 remove_files([part, note])
 
 
+def open_differences(repository: Path, settings: Settings) -> DifferencePool:
+    """The repository's pool of differences where a night made one, and these settings make the same; else a new one.
+
+    A repository in which no night works, or this user may not write, is left as it is.
+    """
+    path = Workshop(repository, Pool.of_repository(repository)).differences
+    is_same = settings.max_suffix_bytes == Settings().max_suffix_bytes
+    return DifferencePool(path if is_same and os.access(path, os.R_OK | os.W_OK) else None)
+
+
 def _read_order(folder: Path) -> Order:
     try:
         return msgspec.json.decode(read_bounded(folder / _ORDER, _MAX_NOTE_BYTES), type=Order)

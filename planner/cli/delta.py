@@ -11,7 +11,9 @@ from rich.text import Text
 
 from planner.build import native_delta
 from planner.build.signing import ED25519, read_keys, sign_delta
+from planner.build.workshop import open_differences
 from planner.cli.context import JsonOption, TerminalReporter, run_verb
+from planner.delta.bsdiff import MAX_SUFFIX_BYTES
 from planner.delta.encode import Effort
 from planner.delta.make import MAX_PART_BYTES, Delta, Settings, make_delta
 from planner.delta.paths import relative_path
@@ -22,7 +24,7 @@ from planner.history.ostree import OSTreeRepository
 from planner.history.records import EMPTY
 from planner.units import MB, format_bytes
 
-_FALLBACK_MB, _BSDIFF_MB, _CHUNK_MB = 4, 128, MAX_PART_BYTES // MB
+_FALLBACK_MB, _BSDIFF_MB, _CHUNK_MB = 4, MAX_SUFFIX_BYTES // MB, MAX_PART_BYTES // MB
 
 
 def delta(  # noqa: PLR0913, PLR0917 - one parameter per option
@@ -97,7 +99,8 @@ def delta(  # noqa: PLR0913, PLR0917 - one parameter per option
         ends = native_delta.resolve_ends(history, EMPTY if is_empty else base, wanted)
         if filename is None and skips_existing and (repository / relative_path(*ends)).exists():
             return {"base": ends[0], "target": ends[1], "is_new": False}, Text("the repository has this delta")
-        made = make_delta(opened, ObjectSets(history), *ends, settings)
+        with open_differences(repository, settings) as pool:
+            made = make_delta(opened, ObjectSets(history), *ends, settings, pool)
         if keys:
             made = sign_delta(made, keys)
         if filename is None:

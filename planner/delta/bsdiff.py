@@ -31,8 +31,9 @@ from planner.errors import BuildError
 Bytes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 
-MAX_SUFFIX_BYTES = 256_000_000
-"""old + new up to which suffixes are sorted: at the peak 7 bytes of memory for each byte of old, measured."""
+MAX_SUFFIX_BYTES = 128_000_000
+"""old + new up to which suffixes are sorted, as in the stock generator: at the peak 7 bytes of memory for each byte of
+old, measured."""
 
 MAX_INPUT_BYTES = 2**31
 """old + new of one call. Beyond MAX_SUFFIX_BYTES 0.3 GB and three times new; positions stay below 2^31."""

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from planner.build.pool import Pool
+from planner.build.workshop import Workshop
 from planner.cli.app import make_app
+from planner.delta.difference_pool import DifferencePool
 from planner.delta.make import Delta, Settings
 from planner.delta.paths import relative_path
 from planner.delta.superblock import SIGNED_MAGIC, ByteOrder, read_superblock
@@ -190,3 +193,24 @@ def test_sizes_are_the_stock_tools_in_decimal_megabytes(world: World, monkeypatc
         assert isinstance(result.exception, BuildError)
     found = [(one.max_suffix_bytes, one.fallback_bytes, one.max_part_bytes) for one in asked]
     assert found == [(128_000_000, 4_000_000, 32_000_000), (1_000_000, 2_000_000, 3_000_000)]
+
+
+def test_differences_of_a_night_are_used_and_added_to(tmp_path: Path) -> None:
+    """Where a night has made the pool; the delta's bytes are the same with and without it."""
+    (tmp_path / "world").mkdir()
+    world = make_world(tmp_path / "world", "archive")
+    base, target = world.commits[:2]
+    pool = Workshop(world.path, Pool.of_repository(world.path)).differences
+    alone, pooled, again = (tmp_path / name / "delta" for name in ("alone", "pooled", "again"))
+    for path in (alone, pooled, again):
+        path.parent.mkdir()
+    make = ("delta", f"--repo={world.path}", f"--from={base}", f"--to={target}", "--min-fallback-size=0")
+    run(*make, f"--filename={alone}")
+    assert not pool.exists()
+    DifferencePool(pool).close()
+    run(*make, f"--filename={pooled}")
+    with DifferencePool(pool) as differences:
+        assert differences.trim(0) > 0
+    run(*make, f"--filename={again}")
+    files = [{path.name: path.read_bytes() for path in one.parent.iterdir()} for one in (alone, pooled, again)]
+    assert files[0] == files[1] == files[2]

@@ -19,6 +19,8 @@ from planner.night.night import Night
 from planner.night.opening import open_night
 from planner.optimize.assemble import Assembly
 from planner.report.summary import summarize
+from planner.weigh.candidates import Candidate
+from planner.weigh.stock_client import BuilderName
 from tests.night.worlds import DEMAND, write_world
 
 needs_ostree = pytest.mark.skipif(shutil.which("ostree") is None, reason="needs the program ostree")
@@ -102,6 +104,46 @@ def test_our_own_deltas_share_parts_so_that_nobody_needs_a_second_hop(tmp_path: 
     links = [path.lstat().st_nlink for path in (night.site.path / "deltas").rglob("*") if path.is_file()]
     # In the pool, in the workshop, and in each of two or more deltas.
     assert max(links) >= 5
+
+
+@needs_ostree
+def test_a_delta_that_somebody_else_published_stays_and_is_planned_with(tmp_path: Path) -> None:
+    """An administrator's stock delta: its place is taken, clients find it, and no byte of it changes."""
+    night = open_night(write_world(tmp_path, "ostree"), work=tmp_path / "work")
+    night.import_()
+    base, target = night.history.resolve("B2"), night.history.resolve("device")
+    for name in ("--empty", f"--from={base}"):
+        command = ["ostree", "static-delta", "generate", f"--repo={night.site.path}", name, f"--to={target}"]
+        subprocess.run([*command, "--min-fallback-size=0"], check=True, capture_output=True)
+    before = all_files(night.site.path / "deltas")
+    weighing = night.weigh()
+    foreign = Candidate(base=base, target=target, codec="ostree")
+    taken = [one for one in weighing.pruned if (one.base, one.target) == (base, target)]
+    assert weighing.weighed[foreign].server_cpu_s == 0.0
+    assert {one.codec for one in taken} == {"native", "composed"}
+    assert all(one.reason == "another delta of these commits is published: ostree" for one in taken)
+    night.plan()
+    night.build()
+    night.publish()
+    assert before.items() <= all_files(night.site.path / "deltas").items()
+    assert all(one.is_verified for one in night.follow())
+
+
+def test_a_plan_of_another_builder_is_not_built(tmp_path: Path) -> None:
+    scenario = write_world(tmp_path, "ostree")
+    night = open_night(scenario, work=tmp_path / "work")
+    night.import_()
+    night.weigh()
+    night.plan()
+    shutil.rmtree(night.pool.root)
+    with pytest.raises(InputError, match="plan is for another builder"):
+        open_night(scenario, work=tmp_path / "work", builder=BuilderName.STOCK).build()
+    assert night.build().made > 0
+
+
+def test_only_ostree_has_a_choice_of_builders(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="choice of builders"):
+        open_night(write_world(tmp_path), work=tmp_path / "work", builder=BuilderName.STOCK)
 
 
 def _users(assembly: Assembly, part: int, built: set[int]) -> int:
