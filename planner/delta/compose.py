@@ -31,7 +31,7 @@ from planner.delta.operations import (
 from planner.delta.packing import PartBuilder, packer
 from planner.delta.parts import PLAIN, XZ, Part, frame_payload, read_part, unpack
 from planner.delta.superblock import Superblock
-from planner.errors import BuildError
+from planner.errors import BuildError, RepositoryError
 from planner.history.ostree_objects import CHECKSUM_BYTES, FileHeader
 from planner.history.records import ObjectKind, ObjectName
 
@@ -177,28 +177,44 @@ def _split_makings(part: Part, objects: Sequence[ObjectName]) -> Iterator[_Makin
     sources: set[str] = set()
     has_source, size_bytes = False, 0
     for operation in read_operations(part.operations, is_meta):
-        placed: _Placed | None = None
-        match operation:
-            case Write():
-                placed = None if has_source else operation
-            case ReadFrom(offset):
-                has_source = True
-                sources.add(part.payload[offset : offset + CHECKSUM_BYTES].hex())
-            case ReadNothing():
-                has_source = False
-            case Open():
-                size_bytes = operation.size_bytes
-            case Patch():
-                placed = operation
-            case SpliceMeta():
-                placed, size_bytes = operation, operation.size_bytes
-            case SpliceFile():
-                is_link = stat.S_ISLNK(part.modes[operation.mode][2])
-                placed, size_bytes = operation, 0 if is_link else operation.size_bytes
-        steps.append(_Step(operation, placed))
+        _check_attributes(operation, part)
+        if isinstance(operation, ReadFrom):
+            sources.add(_cut(part, operation.offset, CHECKSUM_BYTES).hex())
+        if isinstance(operation, ReadFrom | ReadNothing):
+            has_source = isinstance(operation, ReadFrom)
+        elif isinstance(operation, SpliceMeta | SpliceFile | Open):
+            size_bytes = _object_bytes(operation, part)
+        steps.append(_Step(operation, _find_placed(operation, part, has_source=has_source)))
         if isinstance(operation, SpliceFile | SpliceMeta | Close):
             yield _Making(next(names), tuple(steps), frozenset(sources), size_bytes)
             steps, sources, has_source = [], set(), False
+
+
+def _find_placed(operation: Operation, part: Part, *, has_source: bool) -> _Placed | None:
+    """The operation, if it takes bytes of the payload: with a source, writing takes those of the source."""
+    if isinstance(operation, SpliceMeta | SpliceFile | Patch) or (isinstance(operation, Write) and not has_source):
+        _cut(part, operation.offset, operation.size_bytes)
+        return operation
+    return None
+
+
+def _object_bytes(operation: SpliceMeta | SpliceFile | Open, part: Part) -> int:
+    is_link = isinstance(operation, SpliceFile) and stat.S_ISLNK(part.modes[operation.mode][2])
+    return 0 if is_link else operation.size_bytes
+
+
+def _check_attributes(operation: Operation, part: Part) -> None:
+    if isinstance(operation, SpliceFile | Open) and not (
+        operation.mode < len(part.modes) and operation.xattrs < len(part.xattrs)
+    ):
+        raise RepositoryError("a hop's part names a mode or attributes that it does not hold")
+
+
+def _cut(part: Part, offset: int, size_bytes: int) -> bytes:
+    """Bytes of the payload that have to be there."""
+    if offset + size_bytes > len(part.payload):
+        raise RepositoryError("a hop's part reads beyond its payload", offset=offset, bytes=size_bytes)
+    return part.payload[offset : offset + size_bytes]
 
 
 def _find_needed(
@@ -252,14 +268,14 @@ class _Desk:
             return self._attribute(placed, part) if isinstance(placed, SpliceFile) else placed
         if isinstance(step.operation, ReadFrom):
             at = step.operation.offset
-            return ReadFrom(self.small_at + self.builder.name_source(part.payload[at : at + CHECKSUM_BYTES].hex()))
+            return ReadFrom(self.small_at + self.builder.name_source(_cut(part, at, CHECKSUM_BYTES).hex()))
         return self._attribute(step.operation, part) if isinstance(step.operation, Open) else step.operation
 
     def _place(self, placed: _Placed, part: Part, places: Mapping[_PayloadBlock, int]) -> int:
         for one, place in places.items():
             if one.start <= placed.offset < one.end:
                 return placed.offset - one.start + place
-        return self.small_at + self.builder.put(part.payload[placed.offset : placed.offset + placed.size_bytes])
+        return self.small_at + self.builder.put(_cut(part, placed.offset, placed.size_bytes))
 
     def _attribute(self, operation: SpliceFile | Open, part: Part) -> Operation:
         """An operation with its places of mode and extended attributes in this part."""

@@ -264,7 +264,9 @@ class Night:
             lost = [candidate for candidate in chosen if candidate not in known]
             if lost:
                 raise BuildError("is not built yet: run `deltaplan build` first", path=self.name_pair(lost[0]))
-            done = publish(self.site, self.pool, [known[c] for c in chosen], publish_routes(assembly, plan, self.site))
+            routes = publish_routes(assembly, plan, self.site)
+            done = publish(self.site, self.pool, [known[c] for c in chosen], routes)
+            self.site.record_routes(self.history, routes)
             for candidate in known.keys() - set(chosen):
                 self.pool.discard(candidate)
             self.site.clean()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,10 +25,13 @@ from planner.history.encoding import relative_path
 from planner.history.files import read_bounded, write_atomically
 from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
+from planner.history.records import History
 from planner.history.repository import Repository
 from planner.history.store import Store
 from planner.night.sources import Committer, OSTreeCommitter, StoreCommitter
 from planner.publish.publisher import is_delta
+from planner.publish.recursive import write_recursive
+from planner.publish.routes import PublishedRoute
 from planner.weigh.candidates import Weight, WeightStatus
 from planner.weigh.stock_client import OSTREE_CODECS, STOCK_CODEC
 
@@ -64,6 +67,9 @@ class Site(Protocol):
 
     def weigh_published(self, base: str, target: str) -> tuple[str, Weight] | None:
         """The codec and the weight of the one delta of these commits that clients may find; None where any may be."""
+
+    def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
+        """Tell the routes in the repository's own format too, where it has one."""
 
     def clean(self) -> None:
         """Remove what only deltas that are gone were made of."""
@@ -122,6 +128,9 @@ class StoreSite:
     def weigh_published(self, base: str, target: str) -> tuple[str, Weight] | None:  # noqa: ARG002
         """Nothing: each codec's deltas have a place of their own."""
         return None
+
+    def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
+        """Nothing to do: the route index is this store's format."""
 
     def clean(self) -> None:
         """Nothing to do: no two bundles have anything in common."""
@@ -215,6 +224,10 @@ class OSTreeSite:
             # Whoever made it, and however it was damaged: its place is taken.
             return STOCK_CODEC
         return superblock.codec if superblock.codec in OSTREE_CODECS else STOCK_CODEC
+
+    def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
+        """Recursive superblocks, beside the route index."""
+        write_recursive(self.repository, history, routes)
 
     def clean(self) -> None:
         """Remove packed parts that no delta links to any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 
 from planner.delta.blocks import split_blocks
 from planner.delta.compose import Composed, Hop, compose
+from planner.delta.encode import Effort
 from planner.delta.make import Delta, Settings, compose_delta, make_delta
+from planner.delta.packing import packer
+from planner.delta.parts import read_part, write_part
 from planner.delta.superblock import read_superblock
-from planner.errors import BuildError
+from planner.errors import BuildError, RepositoryError
 from planner.history.objects import ObjectSets
 from planner.history.records import EMPTY, ObjectKind, ObjectName
 from tests.delta.test_make import write
@@ -154,3 +158,24 @@ def test_the_same_hops_make_the_same_bytes(large: World) -> None:
     objects = ObjectSets(large.repository.read_history())
     one, two = (compose_delta(hops_of(large, list(large.commits)), objects, Settings()) for _ in range(2))
     assert one == two
+
+
+def test_damaged_hops_are_errors(world: World) -> None:
+    """Whatever a bit or a cut does to a part: an error of ours, or a part that a client would check."""
+    objects = ObjectSets(world.repository.read_history())
+    hops = hops_of(world, list(world.commits))
+    rng = random.Random(5)
+    refused = 0
+    for _ in range(300):
+        part = read_part(hops[0].parts[0])
+        field = rng.choice(["operations", "payload", "modes"])
+        damaged = bytearray(getattr(part, field) if field != "modes" else b"\0")
+        for _ in range(rng.randrange(1, 4)):
+            damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        changed = replace(part, modes=part.modes[:1]) if field == "modes" else replace(part, **{field: bytes(damaged)})
+        data = write_part(changed, packer(Effort.QUICK) if rng.random() < 0.5 else None)
+        try:
+            compose_delta([replace(hops[0], parts=(data,)), hops[1]], objects, Settings())
+        except (BuildError, RepositoryError):
+            refused += 1
+    assert refused > 100

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from planner.delta.paths import relative_path
+from planner.delta.superblock import read_superblock
 from planner.errors import BusyError, InfeasibleError, InputError
 from planner.history.records import ObjectKind, ObjectName
 from planner.night.night import Night
@@ -144,6 +146,27 @@ def test_a_plan_of_another_builder_is_not_built(tmp_path: Path) -> None:
 def test_only_ostree_has_a_choice_of_builders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="choice of builders"):
         open_night(write_world(tmp_path), work=tmp_path / "work", builder=BuilderName.STOCK)
+
+
+@needs_ostree
+def test_routes_are_told_as_recursive_superblocks_where_no_client_looks(tmp_path: Path) -> None:
+    """The stock tool shows their hops as parents; the published deltas are only those of the plan."""
+    night = open_night(write_world(tmp_path, "ostree", codecs=("ostree",)), work=tmp_path / "work")
+    run_whole(night)
+    assembly, plan = night.workspace.read_plan()
+    cohort, route = next(
+        (cohort, route) for cohort, route in zip(assembly.cohorts, plan.routes, strict=True) if len(route or ()) == 2
+    )
+    recursive = night.site.path / "extensions/deltaplan/recursive"
+    superblock = read_superblock((recursive / relative_path(cohort.base, cohort.target) / "superblock").read_bytes())
+    hops = [assembly.candidates[hop] for hop in route or ()]
+    assert superblock.prerequisites == tuple((hop.base, hop.target) for hop in hops)
+    assert len(list(recursive.rglob("superblock"))) == sum(len(one or ()) == 2 for one in plan.routes)
+    other = tmp_path / "other"
+    subprocess.run(["ostree", "init", f"--repo={other}", "--mode=archive"], check=True)
+    shutil.copytree(recursive / "deltas", other / "deltas", dirs_exist_ok=True)
+    show = ["ostree", "static-delta", "show", f"--repo={other}", f"{cohort.base}-{cohort.target}"]
+    assert "Number of parents: 2" in subprocess.run(show, check=True, capture_output=True, text=True).stdout
 
 
 def _users(assembly: Assembly, part: int, built: set[int]) -> int:
