@@ -193,7 +193,7 @@ def _split_makings(part: Part, objects: Sequence[ObjectName]) -> Iterator[_Makin
 def _find_placed(operation: Operation, part: Part, *, has_source: bool) -> _Placed | None:
     """The operation, if it takes bytes of the payload: with a source, writing takes those of the source."""
     if isinstance(operation, SpliceMeta | SpliceFile | Patch) or (isinstance(operation, Write) and not has_source):
-        _cut(part, operation.offset, operation.size_bytes)
+        _check_place(part, operation.offset, operation.size_bytes)
         return operation
     return None
 
@@ -210,10 +210,14 @@ def _check_attributes(operation: Operation, part: Part) -> None:
         raise RepositoryError("a hop's part names a mode or attributes that it does not hold")
 
 
-def _cut(part: Part, offset: int, size_bytes: int) -> bytes:
-    """Bytes of the payload that have to be there."""
+def _check_place(part: Part, offset: int, size_bytes: int) -> None:
     if offset + size_bytes > len(part.payload):
         raise RepositoryError("a hop's part reads beyond its payload", offset=offset, bytes=size_bytes)
+
+
+def _cut(part: Part, offset: int, size_bytes: int) -> bytes:
+    """Bytes of the payload that have to be there."""
+    _check_place(part, offset, size_bytes)
     return part.payload[offset : offset + size_bytes]
 
 
