@@ -25,10 +25,9 @@ from rich.table import Table
 
 from planner.build.static_delta import generate
 from planner.delta.apply import apply_part
-from planner.delta.bsdiff import diff
 from planner.delta.encode import Effort
+from planner.delta.loaded import load_loops
 from planner.delta.make import Delta, Settings, make_delta
-from planner.delta.pairing import sketch
 from planner.delta.parts import read_part
 from planner.delta.superblock import read_superblock
 from planner.history.objects import ObjectSets
@@ -65,7 +64,7 @@ def main() -> None:
     arguments = parser.parse_args()
     pairs = [tuple(pair.split(",")) for pair in arguments.pair] if arguments.pair else PAIRS
     efforts = [Effort(name) for name in arguments.effort or Effort]
-    warm_up()
+    load_loops()
     table = Table(title="Native engine against the stock generator, one core")
     for name in (
         "pair",
@@ -83,14 +82,6 @@ def main() -> None:
             for row in measure(pair, arguments.cache, Path(folder), efforts):
                 table.add_row(*row)
     Console(width=150).print(table)
-
-
-def warm_up() -> None:
-    """Compile the loops, or load them compiled: once per process, not part of any pair."""
-    one, other = bytes(range(256)) * 100, bytes(range(255, -1, -1)) * 100
-    diff(one, other)
-    diff(one, other, max_suffix_bytes=0)
-    sketch(one)
 
 
 def measure(pair: Sequence[str], cache: Path, scratch: Path, efforts: Sequence[Effort]) -> list[tuple[str, ...]]:

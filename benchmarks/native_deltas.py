@@ -17,13 +17,12 @@ from typing import Any
 
 from benchmarks.child_usage import Usage, run_measured, used_core_s
 from planner.build.native_delta import write_beside
-from planner.delta.bsdiff import diff
 from planner.delta.compose import Hop
 from planner.delta.contents import CommitContents
 from planner.delta.difference_pool import DifferencePool
+from planner.delta.loaded import load_loops
 from planner.delta.make import Settings, compose_delta, lay_out, layout_superblock, part_header
 from planner.delta.packing import pack_recipe
-from planner.delta.pairing import sketch
 from planner.delta.paths import SUPERBLOCK
 from planner.delta.superblock import read_superblock
 from planner.history.objects import ObjectSets
@@ -119,18 +118,10 @@ def compose(repository: Path, folders: Sequence[Path], into: Path) -> None:
     write_beside(compose_delta(hops, ObjectSets(opened.read_history()), Settings()), into / SUPERBLOCK)
 
 
-def warm_up() -> None:
-    """Compile the loops, or load them compiled: once per process, not part of any delta."""
-    one, other = bytes(range(256)) * 100, bytes(range(255, -1, -1)) * 100
-    diff(one, other)
-    diff(one, other, max_suffix_bytes=0)
-    sketch(one)
-
-
 def main() -> None:
     """Build or compose, and print as JSON what it took."""
     verb, repository, into, *others = sys.argv[1:]
-    warm_up()
+    load_loops()
     started_s = used_core_s()
     deltas: list[DeltaFiles] = []
     if verb == "compose":

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from benchmarks.child_usage import Usage, run_measured
 from benchmarks.delta_bytes import WHOLE_TREE, DeltaBytes, check, count_bytes, stored_bytes, whole_tree_bytes
-from benchmarks.native_deltas import DeltaFiles, run_composed, run_native, warm_up
+from benchmarks.native_deltas import DeltaFiles, run_composed, run_native
 from benchmarks.release_histories import (
     HISTORIES,
     USUAL_HISTORIES,
@@ -40,6 +40,7 @@ from benchmarks.release_histories import (
     find_targets,
 )
 from planner.delta.contents import CommitContents
+from planner.delta.loaded import load_loops
 from planner.delta.paths import SUPERBLOCK
 from planner.history.files import write_atomically
 from planner.history.objects import ObjectSets
@@ -155,7 +156,7 @@ def main() -> None:
     kept = KeptResults(arguments.cache / RESULTS_FILE, is_reused=arguments.reuse)
     progress = Console(stderr=True)
     # Compiled loops are on disk from here on: no child compiles.
-    warm_up()
+    load_loops()
     results = []
     for name in arguments.history or USUAL_HISTORIES:
         with tempfile.TemporaryDirectory() as folder:

@@ -53,8 +53,12 @@ class Refused:
     is_final: bool
 
 
-def run_tasks(tasks: Sequence[Task[ResultT]], pool: Pool, *, workers: int) -> Generator[tuple[int, ResultT | Refused]]:
+def run_tasks(
+    tasks: Sequence[Task[ResultT]], pool: Pool, *, workers: int, preload: str = ""
+) -> Generator[tuple[int, ResultT | Refused]]:
     """Numbers of tasks with their outcomes as they end, in no particular order; closing the iterator kills the rest.
+
+    `preload` is a module that the process from which all are forked imports, if these tasks are the first.
 
     Nothing stays of a task's folder, however it ended.
 
@@ -67,7 +71,7 @@ def run_tasks(tasks: Sequence[Task[ResultT]], pool: Pool, *, workers: int) -> Ge
         while waiting or running:
             while waiting and len(running) < workers:
                 number, task = waiting.popleft()
-                job = _start(number, task, pool)
+                job = _start(number, task, pool, preload)
                 running[job.results] = job
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)  # noqa: S101 - only connections were waited for
@@ -125,9 +129,9 @@ class Job(Generic[ResultT]):
             self.process.join()
 
 
-def _start(number: int, task: Task[ResultT], pool: Pool) -> Job[ResultT]:
+def _start(number: int, task: Task[ResultT], pool: Pool, preload: str) -> Job[ResultT]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["planner.build.jobs", "planner.build.workshop"])
+    context.set_forkserver_preload(["planner.build.jobs", *([preload] if preload else [])])
     with ExitStack() as resources:
         folder = resources.enter_context(pool.making())
         here, there = context.Pipe(duplex=False)

@@ -51,7 +51,9 @@ Report = Callable[[str, int, int, str], None]
 """Where progress goes: the step, how far it has come, of how much, and what was just finished."""
 
 # Projected seconds of a task that makes differences: less, and starting its process takes longer than the work.
-_TASK_CORE_S = 2.0
+_TASK_CORE_S = 1.0
+# Enough that no worker waits long for the last one.
+_TASKS_OF_A_WORKER = 4
 _MAX_NOTE_BYTES = 2**28
 _MAX_FILE_BYTES = 2**31
 _ORDER = "order.json"
@@ -272,7 +274,7 @@ class _Bench:
 
     def _warm(self, target: str, pairings: Sequence[Pairing]) -> None:
         """Make the differences that pairings may need, in tasks of about the same length."""
-        tasks = [DifferTask(self.workshop, tuple(some)) for some in _share_out(pairings)]
+        tasks = [DifferTask(self.workshop, tuple(some)) for some in _share_out(pairings, self.workers)]
         self._run("differences", target, tasks)
 
     def _pack(self, target: str, recipes: Iterable[Recipe]) -> dict[Recipe, str]:
@@ -284,7 +286,8 @@ class _Bench:
         return names
 
     def _run(self, step: str, target: str, tasks: Sequence[Task[bool]]) -> None:
-        with closing(run_tasks(tasks, self.workshop.pool, workers=self.workers)) as outcomes:
+        outcomes = run_tasks(tasks, self.workshop.pool, workers=self.workers, preload="planner.delta.loaded")
+        with closing(outcomes):
             for done, (_, outcome) in enumerate(outcomes, start=1):
                 if isinstance(outcome, Refused):
                     raise BuildError("what deltas are made of cannot be made", step=step, reason=outcome.reason)
@@ -368,18 +371,19 @@ def _is_new(pairing: Pairing, differences: DifferencePool) -> bool:
     return any(differences.find(source.checksum, pairing.checksum) is None for source in pairing.sources[:1])
 
 
-def _share_out(pairings: Sequence[Pairing]) -> Iterator[list[Pairing]]:
-    """Pairings in lots of about the same projected seconds, the largest first."""
+def _share_out(pairings: Sequence[Pairing], workers: int) -> Iterator[list[Pairing]]:
+    """Pairings in lots of about the same projected seconds, the largest first, some for each worker."""
 
     def project_core_s(pairing: Pairing) -> float:
         return sum(project_diff_core_s(source.size_bytes, pairing.size_bytes) for source in pairing.sources[:1])
 
+    enough_core_s = max(_TASK_CORE_S, sum(map(project_core_s, pairings)) / (_TASKS_OF_A_WORKER * workers))
     lot: list[Pairing] = []
     lot_core_s = 0.0
     for pairing in sorted(pairings, key=lambda one: (-project_core_s(one), one.checksum)):
         lot.append(pairing)
         lot_core_s += project_core_s(pairing)
-        if lot_core_s >= _TASK_CORE_S:
+        if lot_core_s >= enough_core_s:
             yield lot
             lot, lot_core_s = [], 0.0
     if lot:
