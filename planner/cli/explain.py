@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -47,6 +48,13 @@ def _explain_base(night: Night, base: str) -> tuple[Any, RenderableType]:
     if not demands:
         raise InputError("no cohort is on this base", got=base)
     found = {index: explain_demand(assembly.problem, plan, index) for index in demands}
+    pairs = Counter((one.base, one.target) for one in assembly.candidates)
+
+    def name_target(hop: int) -> str:
+        candidate = assembly.candidates[hop]
+        name = history.name_of(candidate.target)
+        return name if pairs[candidate.base, candidate.target] == 1 else f"{name} ({candidate.codec})"
+
     document = [
         {**asdict(assembly.cohorts[index]), "alternatives": [asdict(one) for one in alternatives]}
         for index, alternatives in found.items()
@@ -60,7 +68,7 @@ def _explain_base(night: Night, base: str) -> tuple[Any, RenderableType]:
                 alternatives,
                 cohort.clients,
                 f"{title}, {cohort.clients:g} clients",
-                name_target=lambda hop: history.name_of(assembly.candidates[hop].target),
+                name_target=name_target,
             )
         )
     return document, Group(*views)
