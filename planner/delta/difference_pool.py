@@ -16,7 +16,8 @@ import numpy as np
 import zstandard
 
 from planner.delta.pairing import Sketch
-from planner.errors import BusyError, PlannerError, RepositoryError, SpaceError
+from planner.errors import RepositoryError
+from planner.history.databases import database_error
 
 ENGINE_VERSION = 2
 """To be raised whenever `bsdiff.diff`, `pairing.sketch` or the estimates give other results."""
@@ -24,6 +25,7 @@ ENGINE_VERSION = 2
 _LOCK_TIMEOUT_S = 60.0
 # Estimates need order, not precision: level 3 ranks streams as xz does and reads 300 MB a second.
 _LEVEL = 3
+_NAME = "the pool of differences"
 _TABLES = ("differences", "wholes", "sketches")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS differences (
@@ -74,7 +76,7 @@ class DifferencePool:
             self._connection = self._open()
         except sqlite3.DatabaseError as error:
             if path is None or isinstance(error, sqlite3.OperationalError):
-                raise _error(error, str(path)) from error
+                raise database_error(error, _NAME, str(path), "cannot be used") from error
             # Damaged: it is a cache.
             path.unlink()
             self._connection = self._open()
@@ -192,14 +194,14 @@ class DifferencePool:
         try:
             row: tuple | None = self._connection.execute(query, values).fetchone()  # type: ignore[type-arg]
         except sqlite3.Error as error:
-            raise _error(error, str(self._path)) from error
+            raise database_error(error, _NAME, str(self._path), "cannot be used") from error
         return row
 
     def _write(self, statement: str, *values: object) -> None:
         try:
             self._connection.execute(statement, values)
         except sqlite3.Error as error:
-            raise _error(error, str(self._path)) from error
+            raise database_error(error, _NAME, str(self._path), "cannot be used") from error
 
 
 def _key(source: str, target: str) -> tuple[bytes, bytes]:
@@ -209,12 +211,3 @@ def _key(source: str, target: str) -> tuple[bytes, bytes]:
 def pack(content: bytes) -> bytes:
     """A fast compression, whose size ranks streams as a part's does; never more than the content and 22 bytes."""
     return zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False, write_checksum=True).compress(content)
-
-
-def _error(error: sqlite3.Error, path: str) -> PlannerError:
-    kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if kind in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return SpaceError("the pool of differences cannot be written", path=path, reason=str(error))
-    if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return BusyError("the pool of differences is locked by another run", path=path, reason=str(error))
-    return RepositoryError("the pool of differences cannot be used", path=path, reason=str(error))

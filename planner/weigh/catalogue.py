@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from planner.errors import BusyError, InputError, PlannerError, SpaceError
+from planner.errors import InputError
+from planner.history.databases import database_error
 from planner.weigh.candidates import Candidate, Need, Weight, WeightStatus
 
 _SCHEMA_VERSION = 2
@@ -68,12 +69,12 @@ class Catalogue:
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT_S)
         except sqlite3.Error as error:
-            raise _error("cannot be opened", self._path, error) from error
+            raise database_error(error, "the catalogue", self._path, "cannot be opened") from error
         try:
             self._prepare()
         except sqlite3.Error as error:
             self.close()
-            raise _error("is not a catalogue", self._path, error) from error
+            raise database_error(error, "the catalogue", self._path, "is not a catalogue") from error
         except InputError:
             self.close()
             raise
@@ -107,7 +108,7 @@ class Catalogue:
         try:
             self._connection.execute(statement, tuple(values))
         except sqlite3.OperationalError as error:
-            raise _error("cannot be written", self._path, error) from error
+            raise database_error(error, "the catalogue", self._path, "cannot be written") from error
 
     def record_weight(self, candidate: Candidate, weight: Weight) -> None:
         """Keep a weight; a measured one never replaces a projected one, they stand side by side."""
@@ -195,16 +196,6 @@ class Catalogue:
         """Candidates that could not be built, with the reason."""
         rows = self._connection.execute("SELECT * FROM failures ORDER BY 1, 2, 3")
         return {Candidate(base=base, target=target, codec=codec): reason for base, target, codec, reason in rows}
-
-
-def _error(message: str, path: str, error: sqlite3.Error) -> PlannerError:
-    """SQLite's error as one of ours; the extended code's low byte is the kind."""
-    kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if kind in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return SpaceError("the catalogue " + message, path=path, reason=str(error))
-    if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return BusyError("the catalogue is locked by another run", path=path, reason=str(error))
-    return InputError(message, path=path, reason=str(error))
 
 
 def _key(candidate: Candidate) -> tuple[str, str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from planner.delta.difference_pool import Difference, DifferencePool, Whole
-from planner.errors import RepositoryError, SpaceError
+from planner.errors import InputError, RepositoryError, SpaceError
 
 STREAM = Difference(is_copies=False, payload_bytes=14_000, estimated_bytes=5000, core_s=1.5)
 NOT_WORTH = Difference(is_copies=False, payload_bytes=0, estimated_bytes=None, core_s=0.5)
@@ -105,5 +105,5 @@ def test_another_version_of_the_engine_begins_anew(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "pool.sqlite").mkdir()
-    with pytest.raises((RepositoryError, SpaceError)):
+    with pytest.raises((InputError, SpaceError)):
         DifferencePool(tmp_path / "pool.sqlite")
