@@ -38,7 +38,7 @@ class Block:
     content_bytes: int
 
 
-def pack_block(content: bytes, filters: Filters) -> Block:
+def pack_block(content: bytes | memoryview, filters: Filters) -> Block:
     """Content as one block."""
     packed = lzma.compress(content, lzma.FORMAT_RAW, filters=[dict(one) for one in filters])
     header = _block_header(filters[0]["dict_size"])

@@ -36,10 +36,13 @@ def pack_recipe(recipe: Recipe, contents: Contents, pool: DifferencePool, effort
         for piece in of_kind:
             _add_file(builder, piece, contents, pool)
         cuts.append(len(builder.payload))
-    return write_part(builder.finish(), packer(effort), cuts=cuts)
+    part = builder.finish()
+    # The payload stands twice until here, and packing takes as much again.
+    del builder
+    return write_part(part, packer(effort), cuts=cuts)
 
 
-def packer(effort: Effort) -> Callable[[bytes], Block]:
+def packer(effort: Effort) -> Callable[[bytes | memoryview], Block]:
     """How blocks of parts are packed."""
     return lambda content: pack_block(content, part_filters(len(content), effort))
 

@@ -48,7 +48,7 @@ class Part:
     operations: bytes
 
 
-def write_part(part: Part, pack: Callable[[bytes], Block] | None, *, cuts: Sequence[int] = ()) -> bytes:
+def write_part(part: Part, pack: Callable[[bytes | memoryview], Block] | None, *, cuts: Sequence[int] = ()) -> bytes:
     """The bytes of a part's file, packed by `pack`; None: not packed.
 
     The payload is cut at these places, ascending: what is between two of them, or behind the last, is a block of its
@@ -62,7 +62,9 @@ def write_part(part: Part, pack: Callable[[bytes], Block] | None, *, cuts: Seque
     starts = [start for start, stop in pairwise([*cuts, end]) if stop - start >= LEAST_BLOCK_BYTES]
     if not starts:
         return bytes([XZ]) + join_blocks([pack(head + part.payload + tail)])
-    middle = [part.payload[start:stop] for start, stop in pairwise([*starts, end])]
+    # Not copied: a payload may be all the memory that there is to spare.
+    payload = memoryview(part.payload)
+    middle = (payload[start:stop] for start, stop in pairwise([*starts, end]))
     return bytes([XZ]) + join_blocks([pack(piece) for piece in (head + part.payload[: starts[0]], *middle, tail)])
 
 

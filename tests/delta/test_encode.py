@@ -159,7 +159,7 @@ def test_a_compressed_payload_is_an_xz_stream(effort: Effort, length_bytes: int)
     payload = draw_binary(random.Random(1), length_bytes)
     part = Part(modes=(), xattrs=(), payload=payload, operations=b"")
 
-    def pack_piece(content: bytes) -> Block:
+    def pack_piece(content: bytes | memoryview) -> Block:
         return pack_block(content, part_filters(len(content), effort))
 
     compressed = write_part(part, pack_piece)

@@ -44,7 +44,7 @@ FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": 1 << 20}]
 COMMIT = serialise(COMMIT_TYPE, ({}, b"", [], "subject", "body", 5, b"t" * 32, b"m" * 32))
 
 
-def pack_piece(content: bytes) -> Block:
+def pack_piece(content: bytes | memoryview) -> Block:
     return pack_block(content, FILTERS)
 
 
