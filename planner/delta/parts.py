@@ -64,8 +64,9 @@ def write_part(part: Part, pack: Callable[[bytes | memoryview], Block] | None, *
         return bytes([XZ]) + join_blocks([pack(head + part.payload + tail)])
     # Not copied: a payload may be all the memory that there is to spare.
     payload = memoryview(part.payload)
-    middle = (payload[start:stop] for start, stop in pairwise([*starts, end]))
-    return bytes([XZ]) + join_blocks([pack(piece) for piece in (head + part.payload[: starts[0]], *middle, tail)])
+    pieces: list[bytes | memoryview] = [head + part.payload[: starts[0]]]
+    pieces += [payload[start:stop] for start, stop in pairwise([*starts, end])]
+    return bytes([XZ]) + join_blocks([pack(piece) for piece in (*pieces, tail)])
 
 
 def frame_payload(
