@@ -47,16 +47,20 @@ class Maker:
 
         Hops are made first where they are not at hand, whether anybody else needs them or not.
         """
-        composed = [candidate for candidate in candidates if candidate.codec == COMPOSED]
         hops = {
-            Candidate(base=b, target=t, codec=NATIVE)
-            for one in composed
-            for b, t in (chains or {})[one.base, one.target]
+            one: [Candidate(base=base, target=target, codec=NATIVE) for base, target in chains[one.base, one.target]]
+            for one in candidates
+            if one.codec == COMPOSED
         }
         direct = [candidate for candidate in candidates if candidate.codec != COMPOSED]
-        failed = self._run(step, [*direct, *self.lacking(sorted(hops - set(direct)))])
-        self._order(composed, chains)
-        failed += self._run(step, composed)
+        of_all = sorted({hop for of_one in hops.values() for hop in of_one})
+        failed = self._run(step, [*direct, *self.lacking([hop for hop in of_all if hop not in direct])])
+        gone = set(self.lacking(of_all))
+        ready = {one: of_one for one, of_one in hops.items() if not gone.intersection(of_one)}
+        reason = "a delta that it is composed of could not be made"
+        failed += [Failed(candidate=one, reason=reason, is_final=False) for one in hops if one not in ready]
+        self._order(ready)
+        failed += self._run(step, list(ready))
         # Proofs keep a repository per base for the next proof; between runs that would only fill the disk.
         shutil.rmtree(self.proofs, ignore_errors=True)
         return failed
@@ -71,14 +75,14 @@ class Maker:
             and not (candidate in artifacts and self.pool.has(artifacts[candidate]))
         ]
 
-    def _order(self, composed: Sequence[Candidate], chains: Mapping[Pair, Chain]) -> None:
+    def _order(self, hops: Mapping[Candidate, Sequence[Candidate]]) -> None:
         """Tell the workshop what composed deltas are made of."""
         builder, needs = self.site.builder, self.catalogue.needs()
-        for one in composed:
+        for one, of_one in hops.items():
             assert isinstance(builder, OSTreeBuilder)  # noqa: S101 - only OSTree has composed deltas
-            hops = chains[one.base, one.target]
-            of_hops = [need for b, t in hops for need in needs.get(Candidate(base=b, target=t, codec=NATIVE), ())]
-            builder.workshop.order_composed(one.base, one.target, hops, of_hops)
+            pairs = [(hop.base, hop.target) for hop in of_one]
+            of_hops = [need for hop in of_one for need in needs.get(hop, ())]
+            builder.workshop.order_composed(one.base, one.target, pairs, of_hops)
 
     def _run(self, step: str, candidates: Sequence[Candidate]) -> list[Failed]:
         if not candidates:
