@@ -33,6 +33,7 @@ def compiled(module: ModuleType) -> Any:
     import numba  # noqa: PLC0415 - takes 0.4 s, which small problems need not pay
 
     namespace: dict[str, Any] = dict(vars(module))
+    options: Any = getattr(module, "COMPILE_OPTIONS", {})  # what a module knows of its loops
     for name, value in vars(module).items():
         if not isinstance(value, FunctionType) or not value.__module__.startswith(_ROOT):
             continue
@@ -42,9 +43,9 @@ def compiled(module: ModuleType) -> Any:
         twin = FunctionType(value.__code__, namespace, name, value.__defaults__)
         twin.__module__, twin.__qualname__ = module.__name__, value.__qualname__
         try:
-            namespace[name] = numba.njit(cache=True, nogil=True, error_model="numpy")(twin)
+            namespace[name] = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(twin)
         except RuntimeError:  # nowhere to keep compiled code: compile in every process
-            namespace[name] = numba.njit(nogil=True, error_model="numpy")(twin)
+            namespace[name] = numba.njit(nogil=True, error_model="numpy", **options)(twin)
     return SimpleNamespace(**namespace)
 
 

@@ -41,7 +41,12 @@ class Block:
 def pack_block(content: bytes | memoryview, filters: Filters) -> Block:
     """Content as one block."""
     packed = lzma.compress(content, lzma.FORMAT_RAW, filters=[dict(one) for one in filters])
-    header = _block_header(filters[0]["dict_size"])
+    return wrap_block(content, packed, filters[0]["dict_size"])
+
+
+def wrap_block(content: bytes | memoryview, packed: bytes, dictionary_bytes: int) -> Block:
+    """The block of a content that is packed as an LZMA2 stream with such a dictionary."""
+    header = _block_header(dictionary_bytes)
     check = zlib.crc32(content).to_bytes(_CHECK_BYTES, "little")
     unpadded_bytes = len(header) + len(packed) + _CHECK_BYTES
     return Block(_pad(header + packed) + check, unpadded_bytes, len(content))

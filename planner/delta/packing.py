@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from planner.delta.blocks import Block, pack_block
+from planner.delta.blocks import Block, pack_block, wrap_block
 from planner.delta.contents import Contents
 from planner.delta.copies import Copies, copy_operations, read_copies
 from planner.delta.difference_pool import DifferencePool
-from planner.delta.encode import Effort, part_filters
+from planner.delta.encode import Effort, StreamKind, part_filters
+from planner.delta.lzma2 import encode, is_sparse
 from planner.delta.operations import Close, Open, Operation, Patch, ReadFrom, SpliceFile, SpliceMeta, write_operations
 from planner.delta.parts import Mode, Part, write_part
 from planner.delta.recipes import Piece, Recipe
 from planner.history.ostree_objects import CHECKSUM_BYTES, FileHeader, Xattrs
 from planner.history.records import ObjectKind
+
+_WHOLES = (StreamKind.WHOLE_TEXT, StreamKind.WHOLE_BINARY)
+_COPIES = (StreamKind.COPIES,)
+_STREAMS = (StreamKind.TEXT_DIFFERENCE, StreamKind.BINARY_DIFFERENCE)
+"""The sections of a payload, each of which may be a block; the order is that of the kinds, and so of the pieces."""
 
 
 def pack_recipe(recipe: Recipe, contents: Contents, pool: DifferencePool, effort: Effort) -> bytes:
@@ -31,11 +37,15 @@ def pack_recipe(recipe: Recipe, contents: Contents, pool: DifferencePool, effort
     for piece in plain:
         _add_plain(builder, piece, contents)
     cuts = [len(builder.payload)]
-    # Wholes apart from differences: they pack differently, and later hops replace them.
-    for of_kind in ([piece for piece in files if not piece.source], [piece for piece in files if piece.source]):
-        for piece in of_kind:
-            _add_file(builder, piece, contents, pool)
+    for section in (_WHOLES, _COPIES, _STREAMS):
+        for piece in files:
+            if StreamKind(int(piece.order[1])) in section:
+                _add_file(builder, piece, contents, pool)
         cuts.append(len(builder.payload))
+    # Wholes apart from differences, for later hops replace them; new bytes of copies apart from bsdiff streams only
+    # where these are mostly zeros: otherwise they are packed alike, and best together.
+    if not is_sparse(builder.payload[cuts[2] :]):
+        del cuts[2]
     part = builder.finish()
     # The payload stands twice until here, and packing takes as much again.
     del builder
@@ -43,8 +53,16 @@ def pack_recipe(recipe: Recipe, contents: Contents, pool: DifferencePool, effort
 
 
 def packer(effort: Effort) -> Callable[[bytes | memoryview], Block]:
-    """How blocks of parts are packed."""
-    return lambda content: pack_block(content, part_filters(len(content), effort))
+    """How blocks of parts are packed: differences that are mostly zeros by our own encoder, all else by liblzma."""
+
+    def pack(content: bytes | memoryview) -> Block:
+        filters = part_filters(len(content), effort)
+        if not is_sparse(content):
+            return pack_block(content, filters)
+        dictionary_bytes = filters[0]["dict_size"]
+        return wrap_block(content, encode(content, dictionary_bytes=dictionary_bytes), dictionary_bytes)
+
+    return pack
 
 
 def split_pieces(pieces: Iterable[Piece], contents: Contents) -> tuple[list[Piece], list[Piece]]:

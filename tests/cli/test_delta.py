@@ -183,7 +183,7 @@ def test_sizes_are_the_stock_tools_in_decimal_megabytes(world: World, monkeypatc
     asked: list[Settings] = []
 
     def make_delta(*arguments: Any) -> Delta:
-        asked.append(arguments[-1])
+        asked.append(arguments[-2])
         raise BuildError("enough is known")
 
     monkeypatch.setattr("planner.cli.delta.make_delta", make_delta)
