@@ -34,6 +34,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/history.py
 	$(BIN)/python benchmarks/solve.py
 	$(BIN)/python benchmarks/codecs.py
+	$(BIN)/python benchmarks/static_deltas.py
 
 clean:
 	rm -rf $(VENV) .demo
