@@ -23,7 +23,7 @@ from planner.delta.operations import (
     Write,
     read_operations,
 )
-from planner.delta.parts import Part
+from planner.delta.parts import Part, attributes_of, cut
 from planner.errors import RepositoryError
 from planner.history.ostree_objects import CHECKSUM_BYTES, MAX_FILE_BYTES, FileHeader, file_checksum
 from planner.history.records import ObjectKind, ObjectName
@@ -91,11 +91,11 @@ def _run(
         case SpliceMeta(size_bytes, offset):
             _expect(desk.header is None, "makes an object within a file", where)
             desk.source = None
-            return None, _cut(part.payload, offset, _bounded(size_bytes, left, where), where)
+            return None, cut(part.payload, offset, _bounded(size_bytes, left, where), where)
         case SpliceFile(mode, xattrs, size_bytes, offset):
             _expect(desk.header is None, "makes an object within a file", where)
             desk.source = None
-            content = _cut(part.payload, offset, _bounded(size_bytes, left, where), where)
+            content = cut(part.payload, offset, _bounded(size_bytes, left, where), where)
             return _header(part, mode, xattrs, content, where), content
         case Open(mode, xattrs, size_bytes):
             _expect(desk.header is None, "opens a file within a file", where)
@@ -103,14 +103,14 @@ def _run(
             _expect(not desk.header.is_link, "makes a link of pieces", where)
             desk.size_bytes, desk.made_bytes, desk.pieces = _bounded(size_bytes, left, where), 0, []
         case ReadFrom(offset):
-            desk.source = read_file(_cut(part.payload, offset, CHECKSUM_BYTES, where).hex())
+            desk.source = read_file(cut(part.payload, offset, CHECKSUM_BYTES, where).hex())
         case ReadNothing():
             desk.source = None
         case Write(size_bytes, offset):
-            _append(desk, _cut(part.payload if desk.source is None else desk.source, offset, size_bytes, where), where)
+            _append(desk, cut(part.payload if desk.source is None else desk.source, offset, size_bytes, where), where)
         case Patch(offset, size_bytes):
             _expect(desk.source is not None, "patches nothing", where)
-            patch = _cut(part.payload, offset, size_bytes, where)
+            patch = cut(part.payload, offset, size_bytes, where)
             _append(desk, apply_patch(desk.source or b"", patch, desk.size_bytes, where=where), where)
         case Close():
             return _close(desk, where)
@@ -134,16 +134,14 @@ def _close(desk: _Desk, where: str) -> tuple[FileHeader, bytes]:
 
 
 def _header(part: Part, mode: int, xattrs: int, link_target: bytes, where: str) -> FileHeader:
-    if mode >= len(part.modes) or xattrs >= len(part.xattrs):
-        raise RepositoryError("names a mode or attributes that it does not hold", path=where, mode=mode, xattrs=xattrs)
-    uid, gid, bits = part.modes[mode]
+    (uid, gid, bits), held = attributes_of(part, mode, xattrs, where)
     is_link = stat.S_ISLNK(bits)
     _expect(is_link or stat.S_ISREG(bits), "makes neither a file nor a link", where)
     try:
         target = link_target.decode() if is_link else ""
     except UnicodeDecodeError as error:
         raise RepositoryError("makes a link whose target is not UTF-8", path=where) from error
-    return FileHeader(uid=uid, gid=gid, mode=bits, link_target=target, xattrs=part.xattrs[xattrs])
+    return FileHeader(uid=uid, gid=gid, mode=bits, link_target=target, xattrs=held)
 
 
 def _checked(name: ObjectName, header: FileHeader | None, content: bytes, where: str) -> MadeObject:
@@ -155,12 +153,6 @@ def _checked(name: ObjectName, header: FileHeader | None, content: bytes, where:
     if checksum != name.checksum:
         raise RepositoryError("makes an object with another checksum", path=where, expected=str(name), got=checksum)
     return MadeObject(name=name, content=content, header=header)
-
-
-def _cut(data: bytes, offset: int, size_bytes: int, where: str) -> bytes:
-    if offset > len(data) or size_bytes > len(data) - offset:
-        raise RepositoryError("reads beyond an end", path=where, offset=offset, bytes=size_bytes, of_bytes=len(data))
-    return data[offset : offset + size_bytes]
 
 
 def _bounded(size_bytes: int, left: int, where: str) -> int:

@@ -29,9 +29,9 @@ from planner.delta.operations import (
     read_operations,
 )
 from planner.delta.packing import PartBuilder, packer
-from planner.delta.parts import PLAIN, XZ, Part, frame_payload, read_part, unpack
+from planner.delta.parts import PLAIN, XZ, Part, attributes_of, check_place, cut, frame_payload, read_part, unpack
 from planner.delta.superblock import Superblock
-from planner.errors import BuildError, RepositoryError
+from planner.errors import BuildError
 from planner.history.ostree_objects import CHECKSUM_BYTES, FileHeader
 from planner.history.records import ObjectKind, ObjectName
 
@@ -177,9 +177,10 @@ def _split_makings(part: Part, objects: Sequence[ObjectName]) -> Iterator[_Makin
     sources: set[str] = set()
     has_source, size_bytes = False, 0
     for operation in read_operations(part.operations, is_meta):
-        _check_attributes(operation, part)
+        if isinstance(operation, SpliceFile | Open):
+            attributes_of(part, operation.mode, operation.xattrs)
         if isinstance(operation, ReadFrom):
-            sources.add(_cut(part, operation.offset, CHECKSUM_BYTES).hex())
+            sources.add(cut(part.payload, operation.offset, CHECKSUM_BYTES).hex())
         if isinstance(operation, ReadFrom | ReadNothing):
             has_source = isinstance(operation, ReadFrom)
         elif isinstance(operation, SpliceMeta | SpliceFile | Open):
@@ -193,7 +194,7 @@ def _split_makings(part: Part, objects: Sequence[ObjectName]) -> Iterator[_Makin
 def _find_placed(operation: Operation, part: Part, *, has_source: bool) -> _Placed | None:
     """The operation, if it takes bytes of the payload: with a source, writing takes those of the source."""
     if isinstance(operation, SpliceMeta | SpliceFile | Patch) or (isinstance(operation, Write) and not has_source):
-        _check_place(part, operation.offset, operation.size_bytes)
+        check_place(part.payload, operation.offset, operation.size_bytes)
         return operation
     return None
 
@@ -201,24 +202,6 @@ def _find_placed(operation: Operation, part: Part, *, has_source: bool) -> _Plac
 def _object_bytes(operation: SpliceMeta | SpliceFile | Open, part: Part) -> int:
     is_link = isinstance(operation, SpliceFile) and stat.S_ISLNK(part.modes[operation.mode][2])
     return 0 if is_link else operation.size_bytes
-
-
-def _check_attributes(operation: Operation, part: Part) -> None:
-    if isinstance(operation, SpliceFile | Open) and not (
-        operation.mode < len(part.modes) and operation.xattrs < len(part.xattrs)
-    ):
-        raise RepositoryError("a hop's part names a mode or attributes that it does not hold")
-
-
-def _check_place(part: Part, offset: int, size_bytes: int) -> None:
-    if offset + size_bytes > len(part.payload):
-        raise RepositoryError("a hop's part reads beyond its payload", offset=offset, bytes=size_bytes)
-
-
-def _cut(part: Part, offset: int, size_bytes: int) -> bytes:
-    """Bytes of the payload that have to be there."""
-    _check_place(part, offset, size_bytes)
-    return part.payload[offset : offset + size_bytes]
 
 
 def _find_needed(
@@ -272,19 +255,19 @@ class _Desk:
             return self._attribute(placed, part) if isinstance(placed, SpliceFile) else placed
         if isinstance(step.operation, ReadFrom):
             at = step.operation.offset
-            return ReadFrom(self.small_at + self.builder.name_source(_cut(part, at, CHECKSUM_BYTES).hex()))
+            return ReadFrom(self.small_at + self.builder.name_source(cut(part.payload, at, CHECKSUM_BYTES).hex()))
         return self._attribute(step.operation, part) if isinstance(step.operation, Open) else step.operation
 
     def _place(self, placed: _Placed, part: Part, places: Mapping[_PayloadBlock, int]) -> int:
         for one, place in places.items():
             if one.start <= placed.offset < one.end:
                 return placed.offset - one.start + place
-        return self.small_at + self.builder.put(_cut(part, placed.offset, placed.size_bytes))
+        return self.small_at + self.builder.put(cut(part.payload, placed.offset, placed.size_bytes))
 
     def _attribute(self, operation: SpliceFile | Open, part: Part) -> Operation:
         """An operation with its places of mode and extended attributes in this part."""
-        uid, gid, mode = part.modes[operation.mode]
-        header = FileHeader(uid=uid, gid=gid, mode=mode, xattrs=part.xattrs[operation.xattrs])
+        (uid, gid, mode), xattrs = attributes_of(part, operation.mode, operation.xattrs)
+        header = FileHeader(uid=uid, gid=gid, mode=mode, xattrs=xattrs)
         mode_at, xattrs_at = self.builder.attributes(header)
         return replace(operation, mode=mode_at, xattrs=xattrs_at)
 

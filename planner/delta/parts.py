@@ -81,6 +81,33 @@ def frame_payload(
     return head, operations + b"".join(end.to_bytes(size, "little") for end in reversed(ends))
 
 
+def check_place(data: bytes, offset: int, size_bytes: int, where: str = "") -> None:
+    """Refuse bytes that `data` does not have.
+
+    Raises:
+        RepositoryError: they begin or end beyond its end.
+    """
+    if offset > len(data) or size_bytes > len(data) - offset:
+        raise RepositoryError("reads beyond an end", path=where, offset=offset, bytes=size_bytes, of_bytes=len(data))
+
+
+def cut(data: bytes, offset: int, size_bytes: int, where: str = "") -> bytes:
+    """Bytes that have to be there. Raises as `check_place`."""
+    check_place(data, offset, size_bytes, where)
+    return data[offset : offset + size_bytes]
+
+
+def attributes_of(part: Part, mode: int, xattrs: int, where: str = "") -> tuple[Mode, Xattrs]:
+    """The mode and the extended attributes that an operation names by their place.
+
+    Raises:
+        RepositoryError: the part does not hold them.
+    """
+    if mode >= len(part.modes) or xattrs >= len(part.xattrs):
+        raise RepositoryError("names a mode or attributes that it does not hold", path=where, mode=mode, xattrs=xattrs)
+    return part.modes[mode], part.xattrs[xattrs]
+
+
 def read_part(data: bytes, *, most_bytes: int = MOST_PART_BYTES, where: str = "") -> Part:
     """What the bytes of a part's file say; never more than `most_bytes` is unpacked.
 
