@@ -281,7 +281,7 @@ class _Bench:
         names = {recipe: recipe.digest(self.workshop.settings.effort) for recipe in recipes}
         missing = [recipe for recipe, name in names.items() if not self.workshop.part(target, name).exists()]
         # The longest first: the last task to end decides when all have ended.
-        missing.sort(key=lambda recipe: -sum(piece.payload_bytes for piece in recipe.pieces))
+        missing.sort(key=lambda recipe: -recipe.payload_bytes)
         self._run("pack", target, [PackTask(self.workshop, target, names[recipe], recipe) for recipe in missing])
         return names
 

@@ -6,8 +6,7 @@ Then each part is packed, once for all deltas that share it, and each delta gets
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from math import inf
@@ -17,13 +16,31 @@ from planner.delta.compose import Hop, compose
 from planner.delta.contents import CommitContents, Contents
 from planner.delta.difference_pool import DifferencePool
 from planner.delta.encode import Choice, Effort, choose_sources, packing_order
-from planner.delta.packing import object_bytes, pack_recipe, source_bytes
+from planner.delta.packing import object_bytes, pack_recipe
 from planner.delta.pairing import Pairing, Sketch, pair_objects, sketch
-from planner.delta.paths import relative_path
-from planner.delta.recipes import LEAST_SHARED_BYTES, MOST_SHARED_PARTS, Piece, Recipe, cut, reuse, share_pieces
-from planner.delta.superblock import COMPOSED, NATIVE, ByteOrder, Fallback, PartHeader, Superblock, write_superblock
+from planner.delta.recipes import (
+    LEAST_SHARED_BYTES,
+    MOST_SHARED_PARTS,
+    Piece,
+    Recipe,
+    cut,
+    largest_first,
+    reuse,
+    share_pieces,
+)
+from planner.delta.superblock import (
+    COMPOSED,
+    NATIVE,
+    ByteOrder,
+    Fallback,
+    PartHeader,
+    Superblock,
+    describe_part,
+    write_superblock,
+)
 from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
+from planner.history.ostree_objects import CHECKSUM_BYTES
 from planner.history.records import ObjectKind, ObjectName
 
 MAX_PART_BYTES = 32 * 10**6
@@ -112,7 +129,9 @@ def lay_out(
     Raises:
         RepositoryError: an object is missing or corrupt.
     """
-    pairings = {base: pair_files(contents, base, target, pool) for base in bases}
+    missing = {base: contents.missing(base, target) for base in bases}
+    pairings = {base: pair_files(contents, base, target, missing[base], pool) for base in bases}
+    ready = largest_first(ready)
     if warm is not None and settings.budget_core_s is None:
         warm(list({(one.checksum, one.sources): one for of_base in pairings.values() for one in of_base}.values()))
     reused: list[list[Recipe]] = []
@@ -127,7 +146,7 @@ def lay_out(
             max_suffix_bytes=settings.max_suffix_bytes,
         )
         carried, left = _sort_out(contents, chosen, settings)
-        wanted = [*_plain_pieces(contents, base, target), *map(_file_piece, carried)]
+        wanted = [*_plain_pieces(contents, missing[base]), *map(_file_piece, carried)]
         found, others = reuse(wanted, ready, settings.most_shared_parts)
         reused.append(found)
         pieces.append(others)
@@ -168,12 +187,7 @@ def write_delta(
 
 def part_header(recipe: Recipe, data: bytes, contents: Contents) -> PartHeader:
     """What superblocks say of a packed part."""
-    return PartHeader(
-        checksum=hashlib.sha256(data).hexdigest(),
-        file_bytes=len(data),
-        object_bytes=object_bytes(recipe, contents),
-        objects=tuple(piece.name for piece in recipe.pieces),
-    )
+    return describe_part(data, object_bytes(recipe, contents), (piece.name for piece in recipe.pieces))
 
 
 def layout_superblock(
@@ -198,7 +212,7 @@ def layout_superblock(
         byte_order=byte_order,
         commit_metadata=contents.repository.read_commit_metadata(layout.target),
     )
-    return write_superblock(superblock, f"{relative_path(layout.base, layout.target)}/")
+    return write_superblock(superblock)
 
 
 def compose_delta(
@@ -215,12 +229,7 @@ def compose_delta(
     first, last = hops[0].superblock, hops[-1].superblock
     held, wanted = objects.of_commit(first.base), objects.missing(first.base, last.target)
     composed = compose(hops, held, wanted, settings.effort)
-    header = PartHeader(
-        checksum=hashlib.sha256(composed.data).hexdigest(),
-        file_bytes=len(composed.data),
-        object_bytes=composed.object_bytes,
-        objects=composed.objects,
-    )
+    header = describe_part(composed.data, composed.object_bytes, composed.objects)
     inline = {0: composed.data} if settings.is_inline else {}
     superblock = Superblock(
         codec=COMPOSED,
@@ -233,20 +242,20 @@ def compose_delta(
         byte_order=settings.byte_order,
         commit_metadata=commit_metadata,
     )
-    data = write_superblock(superblock, f"{relative_path(first.base, last.target)}/")
-    return Delta(superblock=data, parts=() if settings.is_inline else (composed.data,))
+    return Delta(superblock=write_superblock(superblock), parts=() if settings.is_inline else (composed.data,))
 
 
-def pair_files(contents: CommitContents, base: str, target: str, pool: DifferencePool) -> list[Pairing]:
-    """The regular files that the base lacks, with what they may be read from.
+def pair_files(
+    contents: CommitContents, base: str, target: str, missing: Collection[ObjectName], pool: DifferencePool
+) -> list[Pairing]:
+    """The regular files among the `missing` objects of the target, with what they may be read from.
 
     What both commits have at the same path is no source: releases seldom copy a file and change the copy, and sizes of
     all files cost more to read than that saves.
     """
     before, after = contents.files(base), contents.files(target)
     gone = {path: checksum for path, checksum in before.items() if after.get(path) != checksum}
-    missing = {name.checksum for name in contents.missing(base, target) if name.kind is ObjectKind.FILE}
-    wanted = {path: checksum for path, checksum in after.items() if checksum in missing}
+    wanted = {path: name for path, name in after.items() if ObjectName(ObjectKind.FILE, name) in missing}
 
     def read_sketch(checksum: str) -> Sketch:
         return pool.sketch(checksum, lambda: sketch(contents.read(checksum)))
@@ -272,10 +281,10 @@ def _sort_out(
     return carried, tuple(fallbacks)
 
 
-def _plain_pieces(contents: CommitContents, base: str, target: str) -> list[Piece]:
+def _plain_pieces(contents: Contents, missing: Iterable[ObjectName]) -> list[Piece]:
     """What goes whole without a question: folders, their attributes, and links."""
     pieces = []
-    for name in contents.missing(base, target):
+    for name in missing:
         if name.kind is not ObjectKind.FILE:
             order: tuple[int | str, ...] = (_METADATA, name.kind)
             size_bytes = contents.repository.object_bytes(name)
@@ -292,7 +301,7 @@ def _file_piece(choice: Choice) -> Piece:
         ObjectName(ObjectKind.FILE, choice.checksum),
         choice.source,
         (_FILE, *packing_order(choice)),
-        payload_bytes=choice.payload_bytes + source_bytes(choice.source),
+        payload_bytes=choice.payload_bytes + (CHECKSUM_BYTES if choice.source else 0),
         estimated_bytes=choice.estimated_bytes,
         core_s=choice.core_s,
     )

@@ -14,7 +14,7 @@ from planner.delta.lzma2 import encode, is_sparse
 from planner.delta.operations import Close, Open, Operation, Patch, ReadFrom, SpliceFile, SpliceMeta, write_operations
 from planner.delta.parts import Mode, Part, write_part
 from planner.delta.recipes import Piece, Recipe
-from planner.history.ostree_objects import CHECKSUM_BYTES, FileHeader, Xattrs
+from planner.history.ostree_objects import FileHeader, Xattrs
 from planner.history.records import ObjectKind
 
 _WHOLES = (StreamKind.WHOLE_TEXT, StreamKind.WHOLE_BINARY)
@@ -39,7 +39,7 @@ def pack_recipe(recipe: Recipe, contents: Contents, pool: DifferencePool, effort
     cuts = [len(builder.payload)]
     for section in (_WHOLES, _COPIES, _STREAMS):
         for piece in files:
-            if StreamKind(int(piece.order[1])) in section:
+            if _kind(piece) in section:
                 _add_file(builder, piece, contents, pool)
         cuts.append(len(builder.payload))
     # Wholes apart from differences, for later hops replace them; new bytes of copies apart from bsdiff streams only
@@ -162,13 +162,13 @@ def _add_file(builder: PartBuilder, piece: Piece, contents: Contents, pool: Diff
     if piece.source is None:
         builder.splice(header, contents.read(checksum))
     else:
-        difference, stream = pool.find(piece.source, checksum), pool.read_stream(piece.source, checksum)
-        if difference and difference.is_copies:
+        stream = pool.read_stream(piece.source, checksum)
+        if _kind(piece) is StreamKind.COPIES:
             builder.copy(header, contents.size_bytes(checksum), piece.source, read_copies(stream))
         else:
             builder.patch(header, contents.size_bytes(checksum), piece.source, stream)
 
 
-def source_bytes(source: str | None) -> int:
-    """What naming a source takes of the payload."""
-    return 0 if source is None else CHECKSUM_BYTES
+def _kind(piece: Piece) -> StreamKind:
+    """What the stream of a file's piece is: the second of what orders it (see `encode.packing_order`)."""
+    return StreamKind(int(piece.order[1]))

@@ -51,6 +51,11 @@ class Recipe:
         return digest.hexdigest()
 
     @property
+    def payload_bytes(self) -> int:
+        """What the pieces take before they are packed."""
+        return sum(piece.payload_bytes for piece in self.pieces)
+
+    @property
     def core_s(self) -> float:
         """What the differences took when they were made."""
         return sum(piece.core_s for piece in self.pieces)
@@ -86,12 +91,16 @@ def share_pieces(
     return {group: sorted(pieces, key=_order) for group, pieces in sorted(parts.items())}
 
 
+def largest_first(recipes: Iterable[Recipe]) -> list[Recipe]:
+    """Recipes by what their parts hold."""
+    return sorted(recipes, key=lambda recipe: (-recipe.payload_bytes, recipe.digest()))
+
+
 def reuse(pieces: Iterable[Piece], ready: Iterable[Recipe], most_parts: int) -> tuple[list[Recipe], list[Piece]]:
-    """Parts that are packed already and hold nothing but what a delta needs, the largest first; and what they leave."""
-    left = {piece: piece for piece in pieces}
+    """The first of the packed parts that hold nothing but what a delta needs; and what they leave."""
+    left = dict.fromkeys(pieces)
     taken: list[Recipe] = []
-    by_size = sorted(ready, key=lambda recipe: (-sum(piece.payload_bytes for piece in recipe.pieces), recipe.digest()))
-    for recipe in by_size:
+    for recipe in ready:
         if len(taken) < most_parts and all(piece in left for piece in recipe.pieces):
             taken.append(recipe)
             for piece in recipe.pieces:

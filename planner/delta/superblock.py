@@ -10,11 +10,13 @@ Source: libostree, `ostree-repo-static-delta-private.h` (OSTREE_STATIC_DELTA_SUP
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from planner.delta.paths import relative_path
 from planner.errors import RepositoryError
 from planner.history.gvariant import GVariantError, parse, split_tuple, swap
 from planner.history.gvariant_write import Serialised, Variant, serialise
@@ -66,6 +68,16 @@ class PartHeader:
     objects: tuple[ObjectName, ...]
 
 
+def describe_part(data: bytes, object_bytes: int, objects: Iterable[ObjectName]) -> PartHeader:
+    """The header of a part's file."""
+    return PartHeader(
+        checksum=hashlib.sha256(data).hexdigest(),
+        file_bytes=len(data),
+        object_bytes=object_bytes,
+        objects=tuple(objects),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fallback:
     """An object that clients fetch on its own: its size as they fetch it, and as it is."""
@@ -99,11 +111,9 @@ class Superblock:
     codec: str = ""
 
 
-def write_superblock(superblock: Superblock, part_path: str = "") -> bytes:
-    """The bytes of a superblock; inline parts and commit metadata are filed under `part_path` with a name behind.
-
-    `part_path` is `relative_path(base, target)` of the delta, with a slash at its end.
-    """
+def write_superblock(superblock: Superblock) -> bytes:
+    """The bytes of a superblock; inline parts and commit metadata are filed under the delta's path, a name behind."""
+    part_path = f"{relative_path(superblock.base, superblock.target)}/"
     order = superblock.byte_order
     metadata = {_ENDIANNESS: Variant("y", ord(order))}
     if superblock.codec:
