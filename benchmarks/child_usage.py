@@ -7,7 +7,6 @@ read would be counted. A bare interpreter in between, which holds less than any 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -48,9 +47,3 @@ def run_measured(arguments: Sequence[str]) -> tuple[str, Usage]:
             sys.stderr.write(done.stderr)
             done.check_returncode()
         return done.stdout, Usage(**json.loads(report.read_text()))
-
-
-def used_core_s() -> float:
-    """User and system seconds of this process so far, and of its children that have ended."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)

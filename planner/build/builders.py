@@ -14,7 +14,7 @@ from typing import Protocol
 from planner.build import static_delta
 from planner.build.bundle import Bundle, apply_bundle, encode_bundle, read_bundle
 from planner.build.codecs import CODECS
-from planner.build.pool import Pool
+from planner.build.pool import MAX_DELTA_BYTES, Pool
 from planner.build.workshop import Report, Workshop
 from planner.delta import paths
 from planner.delta.superblock import COMPOSED, NATIVE
@@ -29,14 +29,11 @@ from planner.weigh.stock_client import OSTREE_CODECS
 DELTA_FILE = "delta"
 """The one file of a store's delta."""
 
-# A delta is read into memory to be proved; one that is larger than this saves nobody anything.
-MAX_DELTA_BYTES = 2**31
-
 
 class Builder(Protocol):
     """Makes and proves the deltas of one repository; can be pickled."""
 
-    def prepare(self, candidates: Sequence[Candidate], pool: Pool, *, workers: int, report: Report) -> None:
+    def prepare(self, candidates: Sequence[Candidate], *, workers: int, report: Report) -> None:
         """Make on all cores what several of the candidates have in common, before each of them is built.
 
         Raises:
@@ -80,7 +77,7 @@ class StoreBuilder:
 
     path: Path
 
-    def prepare(self, candidates: Sequence[Candidate], pool: Pool, *, workers: int, report: Report) -> None:
+    def prepare(self, candidates: Sequence[Candidate], *, workers: int, report: Report) -> None:
         """Nothing: no two bundles have anything in common."""
 
     def build(self, base: str, target: str, codec: str, into: Path) -> tuple[Need, ...]:
@@ -122,10 +119,10 @@ class OSTreeBuilder:
         """What the repository's deltas are made of."""
         return Workshop(self.path, Pool.of_repository(self.path))
 
-    def prepare(self, candidates: Sequence[Candidate], pool: Pool, *, workers: int, report: Report) -> None:
+    def prepare(self, candidates: Sequence[Candidate], *, workers: int, report: Report) -> None:
         """Differences and parts of our own deltas, in the workshop. Raises as `Builder.prepare`."""
         pairs = [(one.base, one.target) for one in candidates if one.codec == NATIVE]
-        Workshop(self.path, pool).prepare(pairs, workers=workers, report=report)
+        self.workshop.prepare(pairs, workers=workers, report=report)
 
     def build(self, base: str, target: str, codec: str, into: Path) -> tuple[Need, ...]:
         """Write `superblock` and its parts into `into`; not yet synced. Raises as `Builder.build`."""

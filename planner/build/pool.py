@@ -26,6 +26,9 @@ from planner.weigh.catalogue import Artifact
 EXTENSION_PATH = "extensions/deltaplan"
 """This program's own area in a repository; OSTree leaves `extensions/` to others."""
 
+MAX_DELTA_BYTES = 2**31
+"""A delta's file is read into memory; one that is larger than this saves nobody anything."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:

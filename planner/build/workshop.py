@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from planner.build.native_delta import write_beside
-from planner.build.pool import Pool
+from planner.build.pool import MAX_DELTA_BYTES, Pool
 from planner.build.processes import Refused, Task, cpu_s, run_tasks
 from planner.delta.compose import Hop
 from planner.delta.contents import CommitContents, Contents
@@ -55,7 +55,6 @@ _TASK_CORE_S = 1.0
 # Enough that no worker waits long for the last one.
 _TASKS_OF_A_WORKER = 4
 _MAX_NOTE_BYTES = 2**28
-_MAX_FILE_BYTES = 2**31
 _ORDER = "order.json"
 # Differences that are kept: those of some dozens of releases of a large system.
 MAX_DIFFERENCES_BYTES = 4 * 10**9
@@ -109,10 +108,6 @@ class Workshop:
         """What is known of a delta that is to be put together."""
         return self.pool.workshop / "orders" / codec / f"{base or 'empty'}-{target}"
 
-    def is_ordered(self, codec: str, base: str, target: str) -> bool:
-        """Whether a delta was ordered and not put together yet."""
-        return (self.order_folder(codec, base, target) / _ORDER).exists()
-
     def read_note(self, target: str, recipe: str) -> PartNote:
         """What is known of a packed part.
 
@@ -163,9 +158,9 @@ class Workshop:
         made = self.pool.folder(Candidate(base=base, target=target, codec=NATIVE))
         folder = made if made.exists() else self.repository / relative_path(base, target)
         try:
-            superblock = read_superblock(read_bounded(folder / SUPERBLOCK, _MAX_FILE_BYTES))
+            superblock = read_superblock(read_bounded(folder / SUPERBLOCK, MAX_DELTA_BYTES))
             numbers = range(len(superblock.parts))
-            return Hop(superblock, tuple(read_bounded(folder / str(number), _MAX_FILE_BYTES) for number in numbers))
+            return Hop(superblock, tuple(read_bounded(folder / str(number), MAX_DELTA_BYTES) for number in numbers))
         except OSError as error:
             raise BuildError("a hop's delta is gone", path=str(folder), cause=str(error)) from error
 

@@ -54,6 +54,19 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """A bsdiff stream or copies, packed by `pack`, and its size before."""
+
+    packed: bytes
+    stream_bytes: int
+
+    @classmethod
+    def of(cls, stream: bytes) -> Stream:
+        """A stream, packed."""
+        return cls(pack(stream), len(stream))
+
+
+@dataclass(frozen=True, slots=True)
 class Whole:
     """What is known of a content: its size when packed, and whether it looks like text."""
 
@@ -98,11 +111,6 @@ class DifferencePool:
             raise
         return connection
 
-    @property
-    def path(self) -> Path | None:
-        """The file, for other processes; None in memory."""
-        return self._path
-
     def __enter__(self) -> Self:
         return self
 
@@ -142,11 +150,11 @@ class DifferencePool:
             self._write("DELETE FROM differences WHERE source = ? AND target = ?", *_key(source, target))
             raise RepositoryError("is damaged in the pool", source=source, target=target) from error
 
-    def keep(self, source: str, target: str, stream: bytes | None, difference: Difference) -> None:
+    def keep(self, source: str, target: str, stream: Stream | None, difference: Difference) -> None:
         """Keep a difference, with its stream unless it is not worth having."""
         self._write(
             "INSERT OR REPLACE INTO differences VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            *(*_key(source, target), None if stream is None else pack(stream), len(stream or b"")),
+            *(*_key(source, target), stream.packed if stream else None, stream.stream_bytes if stream else 0),
             *(difference.estimated_bytes, int(difference.is_copies), difference.payload_bytes, difference.core_s),
         )
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from planner.delta.bsdiff import MAX_INPUT_BYTES, MAX_SUFFIX_BYTES, find_covers, is_text, write_stream
 from planner.delta.copies import copy_operations, find_copies, write_copies
-from planner.delta.difference_pool import Difference, DifferencePool, Whole, pack
+from planner.delta.difference_pool import Difference, DifferencePool, Stream, Whole, pack
 from planner.delta.operations import write_operations
 from planner.delta.pairing import Pairing, ReadContent, Source, normalise_name, resemblance, sketch
 
@@ -157,20 +157,21 @@ def _make_difference(
     return found
 
 
-def _tell(old: bytes, new: bytes, max_suffix_bytes: int) -> tuple[bytes, Difference]:
+def _tell(old: bytes, new: bytes, max_suffix_bytes: int) -> tuple[Stream, Difference]:
     """The smaller of copies and a bsdiff stream, both told from the same covers."""
     covers = find_covers(old, new, max_suffix_bytes=max_suffix_bytes)
     copies = find_copies(np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8), covers)
     operations = write_operations(copy_operations(copies, 0, 0))
     copies_bytes = len(pack(copies.literals)) + len(pack(operations)) - _ALONE_BYTES + SOURCE_BYTES
-    stream = write_stream(old, new, covers)
-    stream_bytes = len(pack(stream)) + SOURCE_BYTES
-    if copies_bytes < stream_bytes:
-        payload_bytes = len(copies.literals)
-        return write_copies(copies), Difference(
-            is_copies=True, payload_bytes=payload_bytes, estimated_bytes=copies_bytes, core_s=0.0
-        )
-    return stream, Difference(is_copies=False, payload_bytes=len(stream), estimated_bytes=stream_bytes, core_s=0.0)
+    stream = Stream.of(write_stream(old, new, covers))
+    stream_bytes = len(stream.packed) + SOURCE_BYTES
+    is_copies = copies_bytes < stream_bytes
+    return Stream.of(write_copies(copies)) if is_copies else stream, Difference(
+        is_copies=is_copies,
+        payload_bytes=len(copies.literals) if is_copies else stream.stream_bytes,
+        estimated_bytes=min(copies_bytes, stream_bytes),
+        core_s=0.0,
+    )
 
 
 def project_diff_core_s(old_bytes: int, new_bytes: int) -> float:

@@ -7,15 +7,9 @@ from planner.delta.bsdiff import diff
 from planner.delta.lzma2 import encode
 from planner.delta.pairing import sketch
 
-
-def load_loops() -> None:
-    """Load the compiled loops that differences, sketches and packing need; on a new machine this compiles them."""
-    one, other = (bytes(numbers) * (WORTH_COMPILING // 100) for numbers in (range(256), range(255, -1, -1)))
-    # Once as a library, by sorted suffixes, and once as a huge file, by hashed words.
-    diff(one, other)
-    diff(one, other, max_suffix_bytes=0)
-    sketch(one)
-    encode(one + bytes(WORTH_COMPILING), dictionary_bytes=1 << 16)
-
-
-load_loops()
+# On a new machine this compiles them. Once as a library, by sorted suffixes, once as a huge file, by hashed words.
+_ONE, _OTHER = (bytes(numbers) * (WORTH_COMPILING // 100) for numbers in (range(256), range(255, -1, -1)))
+diff(_ONE, _OTHER)
+diff(_ONE, _OTHER, max_suffix_bytes=0)
+sketch(_ONE)
+encode(_ONE + bytes(WORTH_COMPILING), dictionary_bytes=1 << 16)

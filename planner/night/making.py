@@ -88,7 +88,7 @@ class Maker:
         if not candidates:
             return []
         builder = self.site.builder
-        builder.prepare(candidates, self.pool, workers=self.workers, report=self.reporter.advance)
+        builder.prepare(candidates, workers=self.workers, report=self.reporter.advance)
         failed = []
         with closing(run_jobs(builder, self.pool, candidates, workers=self.workers)) as outcomes:
             for number, outcome in enumerate(outcomes, start=1):

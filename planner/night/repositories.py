@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -219,11 +219,10 @@ class OSTreeSite:
         if not is_delta(folder):
             return None
         try:
-            superblock = read_superblock(read_bounded(folder / SUPERBLOCK, _MAX_SUPERBLOCK_BYTES))
-        except (OSError, PlannerError):
-            # Whoever made it, and however it was damaged: its place is taken.
+            status = (folder / SUPERBLOCK).stat()
+        except OSError:
             return STOCK_CODEC
-        return superblock.codec if superblock.codec in OSTREE_CODECS else STOCK_CODEC
+        return _codec_of(folder / SUPERBLOCK, (status.st_ino, status.st_mtime_ns, status.st_size))
 
     def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
         """Recursive superblocks, beside the route index."""
@@ -263,6 +262,17 @@ class OSTreeSite:
         if base:
             run_tool(["ostree", "pull-local", f"--repo={folder}", str(self.path), base], timeout_s=_TOOL_TIMEOUT_S)
         return OSTreeClient(folder, _REMOTE_NAME)
+
+
+@lru_cache(maxsize=1 << 16)
+def _codec_of(superblock: Path, _version: tuple[int, int, int]) -> str:
+    """Who made a published delta. A night asks often, superblocks are long, and none is ever replaced."""
+    try:
+        codec = read_superblock(read_bounded(superblock, _MAX_SUPERBLOCK_BYTES)).codec
+    except (OSError, PlannerError):
+        # Whoever made it, and however it was damaged: its place is taken.
+        return STOCK_CODEC
+    return codec if codec in OSTREE_CODECS else STOCK_CODEC
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):

@@ -89,7 +89,7 @@ class Misbehaving:
 
     notes: Path
 
-    def prepare(self, candidates: Sequence[Candidate], pool: Pool, *, workers: int, report: Report) -> None:
+    def prepare(self, candidates: Sequence[Candidate], *, workers: int, report: Report) -> None:
         """Nothing."""
 
     def build(self, base: str, target: str, codec: str, into: Path) -> tuple[Need, ...]:

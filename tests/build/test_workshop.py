@@ -150,6 +150,6 @@ def test_cleaning_keeps_parts_that_deltas_link_to(world: World, builder: OSTreeB
     assert {path.stat().st_ino for path in left} == {
         path.stat().st_ino for path in folder.iterdir() if path.name != "superblock"
     }
-    assert not builder.workshop.is_ordered(NATIVE, world.second, world.third)
+    assert not builder.workshop.order_folder(NATIVE, world.second, world.third).exists()
     with DifferencePool(builder.workshop.differences) as pool:
         assert pool.trim(0) > 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from planner.delta.difference_pool import Difference, DifferencePool, Whole
+from planner.delta.difference_pool import Difference, DifferencePool, Stream, Whole
 from planner.errors import InputError, RepositoryError, SpaceError
 
 STREAM = Difference(is_copies=False, payload_bytes=14_000, estimated_bytes=5000, core_s=1.5)
@@ -26,7 +26,7 @@ def test_a_difference_is_kept_for_other_processes(tmp_path: Path) -> None:
     stream = random.Random(1).randbytes(5000) + bytes(9000)
     with DifferencePool(path) as one, DifferencePool(path) as other:
         assert other.find(name(1), name(2)) is None
-        one.keep(name(1), name(2), stream, STREAM)
+        one.keep(name(1), name(2), Stream.of(stream), STREAM)
         found = other.find(name(1), name(2))
         assert found == STREAM
         assert other.find(name(2), name(1)) is None
@@ -64,7 +64,7 @@ def test_trimming_drops_what_was_made_first() -> None:
     with DifferencePool() as pool:
         rng = random.Random(2)
         for number in range(20):
-            pool.keep(name(number), name(100), rng.randbytes(10_000), STREAM)
+            pool.keep(name(number), name(100), Stream.of(rng.randbytes(10_000)), STREAM)
         assert pool.trim(10**9) == 0
         assert pool.trim(55_000) == 15
         assert [pool.find(name(number), name(100)) is not None for number in range(20)] == [False] * 15 + [True] * 5
@@ -74,14 +74,14 @@ def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "pool.sqlite"
     path.write_bytes(b"no database" * 1000)
     with DifferencePool(path) as pool:
-        pool.keep(name(1), name(2), b"stream", STREAM)
+        pool.keep(name(1), name(2), Stream.of(b"stream"), STREAM)
         assert pool.read_stream(name(1), name(2)) == b"stream"
 
 
 def test_a_damaged_stream_is_an_error_once_and_then_gone(tmp_path: Path) -> None:
     path = tmp_path / "pool.sqlite"
     with DifferencePool(path) as pool:
-        pool.keep(name(1), name(2), random.Random(3).randbytes(1000), STREAM)
+        pool.keep(name(1), name(2), Stream.of(random.Random(3).randbytes(1000)), STREAM)
     database = sqlite3.connect(path)
     with database:
         database.execute("UPDATE differences SET packed = substr(packed, 1, 500)")
@@ -95,7 +95,7 @@ def test_a_damaged_stream_is_an_error_once_and_then_gone(tmp_path: Path) -> None
 def test_another_version_of_the_engine_begins_anew(tmp_path: Path) -> None:
     path = tmp_path / "pool.sqlite"
     with DifferencePool(path) as pool:
-        pool.keep(name(1), name(2), b"stream", STREAM)
+        pool.keep(name(1), name(2), Stream.of(b"stream"), STREAM)
     database = sqlite3.connect(path)
     database.execute("PRAGMA user_version = 999")
     database.close()
