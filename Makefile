@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-ostree test check bench clean
+.PHONY: demo demo-ostree test check bench stress clean
 
 # The environment is rebuilt when the requirements change.
 $(VENV)/.installed: pyproject.toml
@@ -35,6 +35,9 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/solve.py
 	$(BIN)/python benchmarks/codecs.py
 	$(BIN)/python benchmarks/static_deltas.py
+
+stress: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.huge_file --no-stock
 
 clean:
 	rm -rf $(VENV) .demo

@@ -116,7 +116,8 @@ def compose(repository: Path, folders: Sequence[Path], into: Path) -> None:
         files = DeltaFiles(base="", folder=folder)
         superblock = read_superblock(files.superblock.read_bytes())
         hops.append(Hop(superblock, tuple(path.read_bytes() for path in files.parts)))
-    write_beside(compose_delta(hops, ObjectSets(opened.read_history()), Settings()), into / SUPERBLOCK)
+    ends = opened.read_commits([hops[0].superblock.base, hops[-1].superblock.target])
+    write_beside(compose_delta(hops, ObjectSets(ends), Settings()), into / SUPERBLOCK)
 
 
 def main() -> None:

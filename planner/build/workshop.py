@@ -44,7 +44,7 @@ from planner.errors import BuildError, InputError
 from planner.history.files import read_bounded, remove_files, write_atomically
 from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
-from planner.history.records import ObjectKind, ObjectName
+from planner.history.records import EMPTY, ObjectKind, ObjectName
 from planner.weigh.candidates import Candidate, Need
 
 Report = Callable[[str, int, int, str], None]
@@ -149,7 +149,8 @@ class Workshop:
         order = _read_order(folder)
         repository = OSTreeRepository(self.repository)
         hops = [self._read_hop(*hop) for hop in order.hops]
-        objects, metadata = ObjectSets(repository.read_history()), repository.read_commit_metadata(target)
+        ends = repository.read_commits({base, target} - {EMPTY})
+        objects, metadata = ObjectSets(ends), repository.read_commit_metadata(target)
         write_beside(compose_delta(hops, objects, self.settings, commit_metadata=metadata), into / SUPERBLOCK)
         shutil.rmtree(folder)
         return order.needs

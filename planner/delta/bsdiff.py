@@ -28,6 +28,9 @@ from planner.compiled import kernels
 from planner.delta import bsdiff_kernels
 from planner.errors import BuildError
 
+Content = bytes | memoryview
+"""A file's content, held or mapped."""
+
 Bytes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 
@@ -35,8 +38,8 @@ MAX_SUFFIX_BYTES = 128_000_000
 """old + new up to which suffixes are sorted, as in the stock generator: at the peak 7 bytes of memory for each byte of
 old, measured."""
 
-MAX_INPUT_BYTES = 2**31
-"""old + new of one call. Beyond MAX_SUFFIX_BYTES 0.3 GB and three times new; positions stay below 2^31."""
+MAX_INPUT_BYTES = 2**30
+"""old + new of one call. Beyond MAX_SUFFIX_BYTES 0.3 GB and three times new. What is larger is for `huge.py`."""
 
 REACH_ANCHORS = 16
 """Anchors on either side whose shifts are tried: 32 takes 0.1 to 1.5 % off most libraries and adds 4 % to others,
@@ -51,6 +54,8 @@ _LEAVE_BITS, _SWITCH_BITS = 8.0, 60.0
 _SNIFFED_BYTES = 8192
 # Of the common ends, what is left to the path: a switch pays for itself within so many bytes.
 _LEARNT_ENDS_BYTES = 64
+# Compared at once at most: comparing takes a byte of memory for each.
+_MOST_COMPARED_BYTES = 1 << 24
 # Differences looked at to learn costs; from more the costs come out the same.
 _SAMPLE_BYTES = 1 << 21
 # From here on HDiffPatch filters candidates: the same covers in 0.85 of the seconds, for a byte more per byte of old.
@@ -83,7 +88,7 @@ def diff(old: bytes, new: bytes, *, max_suffix_bytes: int = MAX_SUFFIX_BYTES, re
     return write_stream(old, new, find_covers(old, new, max_suffix_bytes=max_suffix_bytes, reach=reach))
 
 
-def write_stream(old: bytes, new: bytes, covers: Rows) -> bytes:
+def write_stream(old: Content, new: Content, covers: Rows) -> bytes:
     """The stream that tells `new` by covers of `old`, and what they leave as inserted bytes."""
     old_array, new_array = np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8)
     stream = np.empty(len(new) + 24 * (len(covers) + 2), np.uint8)
@@ -93,7 +98,7 @@ def write_stream(old: bytes, new: bytes, covers: Rows) -> bytes:
 
 
 def find_covers(
-    old: bytes, new: bytes, *, max_suffix_bytes: int = MAX_SUFFIX_BYTES, reach: int = REACH_ANCHORS
+    old: Content, new: Content, *, max_suffix_bytes: int = MAX_SUFFIX_BYTES, reach: int = REACH_ANCHORS
 ) -> Rows:
     """Rows (start in old, start in new, length), int64, ordered and apart in new: what is told as differences."""
     old_array, new_array = np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8)
@@ -120,12 +125,12 @@ def common_ends(old: Bytes, new: Bytes) -> tuple[int, int]:
     return head, tail
 
 
-def is_text(content: bytes) -> bool:
+def is_text(content: Content) -> bool:
     """Whether content looks like text: no zero byte near its start."""
-    return 0 not in content[:_SNIFFED_BYTES]
+    return 0 not in bytes(content[:_SNIFFED_BYTES])
 
 
-def _cover_middle(old: bytes, new: bytes, ends: tuple[int, int], max_suffix_bytes: int, reach: int) -> Rows:
+def _cover_middle(old: Content, new: Content, ends: tuple[int, int], max_suffix_bytes: int, reach: int) -> Rows:
     # The whole of old stays a source: what moved may come from either side of the change.
     head, tail = ends
     middle = new[head : len(new) - tail]
@@ -133,7 +138,7 @@ def _cover_middle(old: bytes, new: bytes, ends: tuple[int, int], max_suffix_byte
     costs = prior_costs()
     has_text = is_text(new) and is_text(old)
     if len(old) + len(middle) <= max_suffix_bytes and not has_text:
-        matched = _suffix_covers(old, middle)
+        matched = _suffix_covers(bytes(old), bytes(middle))
         costs = learn_costs(old_array, middle_array, matched)
         matched = matched[matched[:, 2] >= _LEAST_ANCHOR_BYTES]
         anchors = np.stack((matched[:, 1], matched[:, 0] - matched[:, 1]), axis=1)
@@ -247,7 +252,7 @@ def _equal_bytes(one: Bytes, other: Bytes) -> int:
         if differing.any():
             return done + int(differing.argmax())
         done += step
-        step *= 2
+        step = min(2 * step, _MOST_COMPARED_BYTES)
     return len(one)
 
 

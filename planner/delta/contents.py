@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryFile
 
+from planner.delta.bsdiff import Content
 from planner.delta.pairing import Entry
 from planner.history.objects import ObjectSets, walk_files
 from planner.history.ostree import OSTreeRepository
 from planner.history.ostree_objects import FileHeader
 from planner.history.records import EMPTY, ObjectKind, ObjectName
+
+HELD_BYTES = 2**28
+"""Larger contents are mapped instead of held in memory."""
 
 
 class Contents:
@@ -32,13 +40,27 @@ class Contents:
             found = self._headers[checksum] = self.repository.read_header(ObjectName(ObjectKind.FILE, checksum))
         return found
 
-    def read(self, checksum: str) -> bytes:
+    def read(self, checksum: str) -> Content:
         """A file's content, checked; nothing for a link, so that no difference from one is ever smaller than the whole.
+
+        Large ones are mapped from a file without a name, so that memory is only taken for what is looked at.
 
         Raises:
             RepositoryError: it is missing or corrupt.
+            SpaceError: there is no space for a copy of a large one.
         """
-        return self.repository.read_file(ObjectName(ObjectKind.FILE, checksum))[1]
+        name = ObjectName(ObjectKind.FILE, checksum)
+        if self.size_bytes(checksum) <= HELD_BYTES:
+            return self.repository.read_file(name)[1]
+        with TemporaryFile(dir=self._scratch()) as file:
+            self.repository.copy_file(name, file)
+            file.flush()
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def _scratch(self) -> Path | None:
+        """Where there is space for large files: the repository's own disk where this user may write there."""
+        folder = self.repository.path / "tmp"
+        return folder if os.access(folder, os.W_OK) else None
 
     def read_metadata(self, name: ObjectName) -> bytes:
         """A commit's, folder's or attributes' bytes, checked."""

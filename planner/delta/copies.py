@@ -23,6 +23,9 @@ LEAST_COPY_BYTES = 24
 """Shorter runs are repeated: a copy and the return to new bytes take about a dozen bytes, packed."""
 
 
+_COMPARED_BYTES = 1 << 24
+
+
 @dataclass(frozen=True, slots=True)
 class Copies:
     """Steps (new bytes, start of the copy in the source, bytes of the copy), and all new bytes in order."""
@@ -94,9 +97,16 @@ def copy_operations(copies: Copies, source_at: int, literals_at: int) -> Iterato
 
 def _equal_runs(old: Bytes, new: Bytes, covers: Rows, least_bytes: int) -> Iterator[tuple[int, int, int]]:
     """Runs of equal bytes within covers that are long enough."""
-    for old_start, new_start, length in covers.tolist():
+    for old_start, new_start, length in _in_pieces(covers):
         differs = old[old_start : old_start + length] != new[new_start : new_start + length]
         edges = np.concatenate(([-1], np.flatnonzero(differs), [length]))
         for before in np.flatnonzero(np.diff(edges) > least_bytes).tolist():
             start, end = int(edges[before]) + 1, int(edges[before + 1])
             yield old_start + start, new_start + start, end - start
+
+
+def _in_pieces(covers: Rows) -> Iterator[tuple[int, int, int]]:
+    """Covers, the long ones bit by bit: comparing takes memory for each byte. Runs that go on are joined later."""
+    for old_start, new_start, length in covers.tolist():
+        for done in range(0, length, _COMPARED_BYTES):
+            yield old_start + done, new_start + done, min(_COMPARED_BYTES, length - done)

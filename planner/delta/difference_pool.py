@@ -15,16 +15,18 @@ from typing import Self
 import numpy as np
 import zstandard
 
+from planner.delta.bsdiff import Content
 from planner.delta.pairing import Sketch
 from planner.errors import RepositoryError
 from planner.history.databases import database_error
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """To be raised whenever `bsdiff.diff`, `pairing.sketch` or the estimates give other results."""
 
 _LOCK_TIMEOUT_S = 60.0
 # Estimates need order, not precision: level 3 ranks streams as xz does and reads 300 MB a second.
 _LEVEL = 3
+_PACKED_AT_ONCE_BYTES = 1 << 24
 _NAME = "the pool of differences"
 _TABLES = ("differences", "wholes", "sketches")
 _SCHEMA = """
@@ -216,6 +218,16 @@ def _key(source: str, target: str) -> tuple[bytes, bytes]:
     return bytes.fromhex(source), bytes.fromhex(target)
 
 
-def pack(content: bytes) -> bytes:
+def pack(content: Content) -> bytes:
     """A fast compression, whose size ranks streams as a part's does; never more than the content and 22 bytes."""
     return zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False, write_checksum=True).compress(content)
+
+
+def packed_bytes(content: Content) -> int:
+    """How long `pack` makes it, to within some bytes for long ones: of those nothing is kept."""
+    if len(content) <= _PACKED_AT_ONCE_BYTES:
+        return len(pack(content))
+    packer = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
+    places = range(0, len(content), _PACKED_AT_ONCE_BYTES)
+    packed = (len(packer.compress(content[at : at + _PACKED_AT_ONCE_BYTES])) for at in places)
+    return sum(packed) + len(packer.flush())

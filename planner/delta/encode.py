@@ -15,11 +15,21 @@ from enum import IntEnum, StrEnum
 
 import numpy as np
 
-from planner.delta.bsdiff import MAX_INPUT_BYTES, MAX_SUFFIX_BYTES, find_covers, is_text, write_stream
-from planner.delta.copies import copy_operations, find_copies, write_copies
-from planner.delta.difference_pool import Difference, DifferencePool, Stream, Whole, pack
+from planner.delta.bsdiff import (
+    MAX_INPUT_BYTES,
+    MAX_SUFFIX_BYTES,
+    Content,
+    Rows,
+    find_covers,
+    is_text,
+    write_stream,
+)
+from planner.delta.copies import Copies, copy_operations, find_copies, write_copies
+from planner.delta.difference_pool import Difference, DifferencePool, Stream, Whole, packed_bytes
+from planner.delta.huge import find_huge_covers
 from planner.delta.operations import write_operations
-from planner.delta.pairing import Pairing, ReadContent, Source, normalise_name, resemblance, sketch
+from planner.delta.pairing import Pairing, ReadContent, Source, normalise_name, share_words
+from planner.history.ostree_objects import MAX_FILE_BYTES
 
 # What a difference costs beside its stream: the source's checksum, which no compressor shrinks, and its operations
 # (set the source, open, patch, close against one for a whole object).
@@ -41,6 +51,11 @@ _ALONE_BYTES = 40
 # common at their ends, so that the projection is an upper one; text takes a third of it.
 _DIFF_CORE_S_PER_OLD_BYTE = 9e-8
 _DIFF_CORE_S_PER_NEW_BYTE = 6e-8
+
+MAX_STREAM_BYTES = 2**28
+"""A longer stream, packed, or more new bytes of a huge file are no difference: the file goes whole."""
+
+_NO_DIFFERENCE = Difference(is_copies=False, payload_bytes=0, estimated_bytes=None, core_s=0.0)
 
 _MIN_DICTIONARY_BYTES = 1 << 16
 # Packing takes eleven times as much memory. A larger one is of no use: beside each other are like streams already
@@ -118,7 +133,7 @@ def choose_source(
     for source in sources:
         if least_bytes <= SOURCE_BYTES or (best and least_bytes <= GOOD_FRACTION * whole.packed_bytes):
             break
-        if source.size_bytes + pairing.size_bytes > MAX_INPUT_BYTES:
+        if max(source.size_bytes, pairing.size_bytes) > MAX_FILE_BYTES:
             continue
         found = pool.find(source.checksum, target)
         if found is None:
@@ -137,8 +152,8 @@ def choose_source(
     )
 
 
-def _measure_whole(content: bytes) -> Whole:
-    return Whole(len(pack(content)), is_text(content))
+def _measure_whole(content: Content) -> Whole:
+    return Whole(packed_bytes(content), is_text(content))
 
 
 def _make_difference(
@@ -147,30 +162,43 @@ def _make_difference(
     """A difference that the pool lacks."""
     started_s = time.process_time()
     old, new = read(source), read(target)
-    stream = None
-    found = Difference(is_copies=False, payload_bytes=0, estimated_bytes=None, core_s=0.0)
+    told: tuple[Stream, Difference] | None = None
     is_packed = whole.packed_bytes > _PACKED_FRACTION * len(new)
-    if not is_packed or _share_words(old, new):
-        stream, found = _tell(old, new, max_suffix_bytes)
+    if len(old) + len(new) > MAX_INPUT_BYTES:
+        told = _tell_huge(old, new)
+    elif not is_packed or share_words(old, new):
+        told = _tell(old, new, max_suffix_bytes)
+    if told is not None and len(told[0].packed) > MAX_STREAM_BYTES:
+        told = None
+    stream, found = told or (None, _NO_DIFFERENCE)
     found = replace(found, core_s=time.process_time() - started_s)
     pool.keep(source, target, stream, found)
     return found
 
 
-def _tell(old: bytes, new: bytes, max_suffix_bytes: int) -> tuple[Stream, Difference]:
+def _tell(old: Content, new: Content, max_suffix_bytes: int) -> tuple[Stream, Difference]:
     """The smaller of copies and a bsdiff stream, both told from the same covers."""
     covers = find_covers(old, new, max_suffix_bytes=max_suffix_bytes)
+    copies, copied = _copy(old, new, covers)
+    stream = Stream.of(write_stream(old, new, covers))
+    estimated_bytes = len(stream.packed) + SOURCE_BYTES
+    if copied.estimated_bytes is not None and copied.estimated_bytes < estimated_bytes:
+        return Stream.of(write_copies(copies)), copied
+    return stream, replace(copied, is_copies=False, payload_bytes=stream.stream_bytes, estimated_bytes=estimated_bytes)
+
+
+def _tell_huge(old: Content, new: Content) -> tuple[Stream, Difference] | None:
+    """Copies: a bsdiff stream is as long as the new file, and clients hold it in memory. None if these hardly help."""
+    copies, copied = _copy(old, new, find_huge_covers(old, new))
+    return (Stream.of(write_copies(copies)), copied) if copied.payload_bytes <= MAX_STREAM_BYTES else None
+
+
+def _copy(old: Content, new: Content, covers: Rows) -> tuple[Copies, Difference]:
     copies = find_copies(np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8), covers)
     operations = write_operations(copy_operations(copies, 0, 0))
-    copies_bytes = len(pack(copies.literals)) + len(pack(operations)) - _ALONE_BYTES + SOURCE_BYTES
-    stream = Stream.of(write_stream(old, new, covers))
-    stream_bytes = len(stream.packed) + SOURCE_BYTES
-    is_copies = copies_bytes < stream_bytes
-    return Stream.of(write_copies(copies)) if is_copies else stream, Difference(
-        is_copies=is_copies,
-        payload_bytes=len(copies.literals) if is_copies else stream.stream_bytes,
-        estimated_bytes=min(copies_bytes, stream_bytes),
-        core_s=0.0,
+    estimated_bytes = packed_bytes(copies.literals) + packed_bytes(operations) - _ALONE_BYTES + SOURCE_BYTES
+    return copies, Difference(
+        is_copies=True, payload_bytes=len(copies.literals), estimated_bytes=estimated_bytes, core_s=0.0
     )
 
 
@@ -231,10 +259,6 @@ def part_filters(payload_bytes: int, effort: Effort = Effort.BALANCED) -> list[d
             "dict_size": dictionary_bytes,
         }
     ]
-
-
-def _share_words(old: bytes, new: bytes) -> bool:
-    return bool(resemblance(sketch(old), sketch(new)[None])[0] > 0.0)
 
 
 def _kind(has_text: bool, difference: Difference | None) -> StreamKind:

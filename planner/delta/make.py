@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from math import inf
 
 from planner.delta.bsdiff import MAX_SUFFIX_BYTES
 from planner.delta.compose import Hop, compose
@@ -46,6 +45,10 @@ from planner.history.records import ObjectKind, ObjectName
 MAX_PART_BYTES = 32 * 10**6
 """Payload of a part at most, before it is packed; the stock generator's default."""
 
+MAX_WHOLE_BYTES = 2**30
+"""Objects of at least so many bytes that no difference makes smaller are always fetched on their own: a part is held
+in memory, by the server and by some clients."""
+
 # Order in a part: what later hops replace comes first (see `packing.split_pieces`).
 _METADATA, _LINK, _FILE = range(3)
 
@@ -63,9 +66,9 @@ class Settings:
     """What deltas are to be like.
 
     `fallback_bytes`: objects of at least so many bytes that no difference makes smaller are left to be fetched on their
-    own (None: none are, so the delta applies without its repository); `is_inline`: the superblock holds the parts;
-    `budget_core_s` (for each delta) and `max_suffix_bytes` as in `choose_sources`; `byte_order`: of the superblock's
-    numbers; `most_shared_parts` and `least_shared_bytes` as in `share_pieces`.
+    own (None: only those of MAX_WHOLE_BYTES are, so that any other delta applies without its repository); `is_inline`:
+    the superblock holds the parts; `budget_core_s` (for each delta) and `max_suffix_bytes` as in `choose_sources`;
+    `byte_order`: of the superblock's numbers; `most_shared_parts` and `least_shared_bytes` as in `share_pieces`.
     """
 
     effort: Effort = Effort.BALANCED
@@ -267,7 +270,7 @@ def _sort_out(
     contents: Contents, choices: Sequence[Choice], settings: Settings
 ) -> tuple[list[Choice], tuple[Fallback, ...]]:
     """The files that go into parts, and those that are fetched on their own."""
-    least = inf if settings.fallback_bytes is None else settings.fallback_bytes
+    least = MAX_WHOLE_BYTES if settings.fallback_bytes is None else min(settings.fallback_bytes, MAX_WHOLE_BYTES)
     carried: list[Choice] = []
     fallbacks: list[Fallback] = []
     for choice in choices:

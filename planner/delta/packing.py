@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from planner.delta.blocks import Block, pack_block, wrap_block
+from planner.delta.bsdiff import Content
 from planner.delta.contents import Contents
 from planner.delta.copies import Copies, copy_operations, read_copies
 from planner.delta.difference_pool import DifferencePool
@@ -97,7 +98,7 @@ class PartBuilder:
         """Make a folder or its attributes."""
         self.operations.append(SpliceMeta(len(data), self.put(data)))
 
-    def splice(self, header: FileHeader, data: bytes) -> None:
+    def splice(self, header: FileHeader, data: Content) -> None:
         """Make a whole file, or a link of its target."""
         self.operations.append(SpliceFile(*self.attributes(header), len(data), self.put(data)))
 
@@ -126,7 +127,7 @@ class PartBuilder:
             self.sources[source] = self.put(bytes.fromhex(source))
         return self.sources[source]
 
-    def put(self, data: bytes) -> int:
+    def put(self, data: Content) -> int:
         """Append to the payload; the place."""
         at = len(self.payload)
         self.payload += data

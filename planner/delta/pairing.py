@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from planner.compiled import kernels
 from planner.delta import pairing_kernels
+from planner.delta.bsdiff import Content
 
-ReadContent = Callable[[str], bytes]
+ReadContent = Callable[[str], Content]
 """The content of an object, by its checksum."""
 
 Sketch = NDArray[np.int64]
@@ -139,7 +140,7 @@ def normalise_name(name: str) -> str:
     return _TRAILING.sub("", _VERSION.sub("#", _HASH.sub("#", name)))
 
 
-def sketch(content: bytes, buckets: int = SKETCH_BUCKETS) -> Sketch:
+def sketch(content: Content, buckets: int = SKETCH_BUCKETS) -> Sketch:
     """The least hash in each of `buckets` (a power of 2) of the content's eight-byte words; -1 where there is none."""
     empty = np.iinfo(np.int64).max
     minima = np.full(buckets, empty, np.int64)
@@ -154,6 +155,11 @@ def resemblance(one: Sketch, others: NDArray[np.int64]) -> NDArray[np.float64]:
     is_filled = (one >= 0) | (others >= 0)
     same = (one == others) & is_filled
     return np.asarray(same.sum(axis=1) / np.maximum(is_filled.sum(axis=1), 1), np.float64)
+
+
+def share_words(one: Content, other: Content) -> bool:
+    """Whether sketches see anything in common."""
+    return bool(resemblance(sketch(one), sketch(other)[None])[0] > 0.0)
 
 
 class _BaseNames:

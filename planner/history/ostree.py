@@ -13,12 +13,15 @@ import configparser
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from planner.errors import InputError, RepositoryError
-from planner.history.files import read_bounded
+from planner.history.files import full_disk_as_error, read_bounded
+from planner.history.large_files import check_chunks, inflate_chunks, read_chunks
 from planner.history.ostree_objects import (
     MAX_FILE_BYTES,
     MAX_HEADER_BYTES,
@@ -90,6 +93,15 @@ class OSTreeRepository:
         reader = HistoryReader(self.read_object, self._list_objects(), self._form)
         return reader.read(self.read_refs(), incomplete=self._read_partial())
 
+    def read_commits(self, commits: Iterable[str]) -> History:
+        """These commits with their trees and nothing else: no parents, no refs. Checked as `read_history` does.
+
+        Raises:
+            RepositoryError: an object is missing or corrupt, or a name in a tree is hostile.
+        """
+        reader = HistoryReader(self.read_object, self._list_objects(), self._form)
+        return replace(reader.read({commit: commit for commit in commits}, depth=0), refs={})
+
     def read_refs(self) -> dict[str, str]:
         """The commit of each ref, by name: `name` for local ones, `remote:name` or `collection:name` for others.
 
@@ -134,6 +146,19 @@ class OSTreeRepository:
             if file_checksum(header, content) != name.checksum:
                 raise RepositoryError("is corrupt: its content and attributes do not have its checksum", path=where)
             return header, content
+
+    def copy_file(self, name: ObjectName, into: BinaryIO) -> None:
+        """Write a regular file's content into an open file, in chunks; checked as `read_object` does once it is there.
+
+        Raises:
+            RepositoryError: it is missing or corrupt.
+            SpaceError: there is no space left for it.
+        """
+        where = self._locate(name)
+        with _named_errors(where), self._open_content(where) as (header, chunks):
+            for chunk in check_chunks(header, chunks, name.checksum, where):
+                with full_disk_as_error(Path(str(into.name))):
+                    into.write(chunk)
 
     def read_commit_metadata(self, commit: str) -> bytes:
         """What is kept beside a commit, such as its signatures: an `a{sv}`, unchecked; empty where there is nothing.
@@ -189,7 +214,8 @@ class OSTreeRepository:
             if self._is_archive or name.kind is not ObjectKind.FILE:
                 return (self._path / where).lstat().st_size
             if name not in self._projected_bytes:
-                self._projected_bytes[name] = packed_bytes(*self._read_file(where))
+                with self._open_content(where) as (header, chunks):
+                    self._projected_bytes[name] = packed_bytes(header, chunks)
             return self._projected_bytes[name]
 
     # -- refs and listings -------------------------------------------------------------------------------------
@@ -263,6 +289,24 @@ class OSTreeRepository:
             return unpack_file(read_bounded(path, MAX_FILE_BYTES + MAX_HEADER_BYTES), where)
         header = _read_user_header(path, where) if self.mode == "bare-user" else self._read_bare_header(path)
         return header, b"" if header.is_link else read_bounded(path, MAX_FILE_BYTES)
+
+    @contextmanager
+    def _open_content(self, where: str) -> Iterator[tuple[FileHeader, Iterator[bytes]]]:
+        """A file's header, and its content in chunks, of which a link has none."""
+        path = self._path / where
+        if self._is_archive:
+            head = _read_head(path)
+            header, content_bytes = unpack_header(head, where)
+            before_bytes = head_bytes(head)
+        else:
+            header = _read_user_header(path, where) if self.mode == "bare-user" else self._read_bare_header(path)
+            before_bytes = 0
+        if header.is_link:
+            yield header, iter(())
+            return
+        with open(path, "rb", opener=_open_at_once) as file:
+            file.seek(before_bytes)
+            yield header, inflate_chunks(file, content_bytes, where) if self._is_archive else read_chunks(file)
 
     def _read_bare_header(self, path: Path) -> FileHeader:
         """Of a file of mode bare, or of bare-user-only, which keeps neither owners nor extended attributes."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import stat
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -27,8 +28,8 @@ ZLIB_HEADER_TYPE = "(tuuuusa(ayay))"
 MAX_METADATA_BYTES = 128 * 2**20
 """OSTree's own limit for commits and trees (OSTREE_MAX_METADATA_SIZE)."""
 
-MAX_FILE_BYTES = 4 * 10**9
-"""Larger files are not read: one object's content is held in memory."""
+MAX_FILE_BYTES = 2**32
+"""Larger files are not read as a whole."""
 
 MAX_HEADER_BYTES = 10**6
 """The most that comes before a file's content: its owner, its link target and its extended attributes. Linux keeps
@@ -159,13 +160,13 @@ def head_bytes(prefix: bytes) -> int:
     return _PREFIX_BYTES + int.from_bytes(prefix[:4], "big")
 
 
-def packed_bytes(header: FileHeader, content: bytes) -> int:
-    """The size of the `.filez` object that an archive repository would keep for this file."""
+def packed_bytes(header: FileHeader, chunks: Iterable[bytes]) -> int:
+    """The size of the `.filez` object that an archive repository would keep for a file with this content."""
     before = _PREFIX_BYTES + len(_serialise_header(header, numbers=b"\0" * 8))
     if header.is_link:
         return before
     deflate = zlib.compressobj(_ZLIB_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return before + len(deflate.compress(content)) + len(deflate.flush())
+    return before + sum(len(deflate.compress(chunk)) for chunk in chunks) + len(deflate.flush())
 
 
 def decode_user_metadata(data: bytes, where: str) -> tuple[int, int, int, Xattrs]:
@@ -183,10 +184,15 @@ def file_checksum(header: FileHeader, content: bytes) -> str:
 
     Source: libostree, `ostree-core.c`, `ostree_checksum_file_from_input`.
     """
-    variant = _serialise_header(header)
-    digest = hashlib.sha256(len(variant).to_bytes(4, "big") + bytes(4) + variant)
+    digest = start_checksum(header)
     digest.update(content)
     return digest.hexdigest()
+
+
+def start_checksum(header: FileHeader) -> hashlib._Hash:
+    """`file_checksum` before the content."""
+    variant = _serialise_header(header)
+    return hashlib.sha256(len(variant).to_bytes(4, "big") + bytes(4) + variant)
 
 
 def _split_header(data: bytes, where: str) -> tuple[int, FileHeader, bytes]:
