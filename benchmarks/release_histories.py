@@ -42,7 +42,8 @@ class Target:
     bases: tuple[str, ...]
 
 
-def _one_package(name: str, about: str, package: str, versions: str) -> ReleaseHistory:
+def one_package(name: str, about: str, package: str, versions: str) -> ReleaseHistory:
+    """Releases of one package, alone in their trees."""
     releases = tuple(
         Release(name=version, branch="main", packages=(f"{package}=={version}",)) for version in versions.split()
     )
@@ -73,12 +74,12 @@ def _on_bases() -> ReleaseHistory:
 HISTORIES: Mapping[str, ReleaseHistory] = {
     history.name: history
     for history in (
-        _one_package("text", "mostly texts", "django", "4.2.7 4.2.8 4.2.10 5.0 5.0.2 5.0.6 5.0.8"),
-        _one_package("libraries", "large recompiled libraries", "lxml", "4.9.2 4.9.3 4.9.4 5.0.0 5.2.1 5.2.2"),
-        _one_package("binary", "one big binary", "ruff", "0.4.1 0.4.2 0.4.3 0.4.4 0.4.5"),
+        one_package("text", "mostly texts", "django", "4.2.7 4.2.8 4.2.10 5.0 5.0.2 5.0.6 5.0.8"),
+        one_package("libraries", "large recompiled libraries", "lxml", "4.9.2 4.9.3 4.9.4 5.0.0 5.2.1 5.2.2"),
+        one_package("binary", "one big binary", "ruff", "0.4.1 0.4.2 0.4.3 0.4.4 0.4.5"),
         _on_bases(),
-        _one_package("numeric", "many large recompiled libraries", "numpy", "1.26.0 1.26.1 1.26.2 1.26.3 1.26.4"),
-        _one_package("renamed", "libraries with hashes in their names", "pillow", "9.5.0 10.0.0 10.0.1 10.1.0 10.2.0"),
+        one_package("numeric", "many large recompiled libraries", "numpy", "1.26.0 1.26.1 1.26.2 1.26.3 1.26.4"),
+        one_package("renamed", "libraries with hashes in their names", "pillow", "9.5.0 10.0.0 10.0.1 10.1.0 10.2.0"),
     )
 }
 """By name: text-heavy, binary-heavy, one file, products merged with bases; and two that are measured on demand."""

@@ -87,6 +87,10 @@ class CommitContents(Contents):
         """What a client on the base lacks of the target; the commit, which a superblock holds itself, left out."""
         return self.objects.missing(base, target) - {ObjectName(ObjectKind.COMMIT, target)}
 
+    def commit_bytes(self, commit: str) -> int:
+        """The size of a commit object."""
+        return self.repository.object_bytes(ObjectName(ObjectKind.COMMIT, commit))
+
     def files(self, commit: str) -> Mapping[str, str]:
         """The files and links of a commit: checksums by path."""
         found = self._files.get(commit)

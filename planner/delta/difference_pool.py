@@ -7,7 +7,7 @@ is lost or of another version is made again, and every delta is proved however i
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -28,7 +28,7 @@ _LOCK_TIMEOUT_S = 60.0
 _LEVEL = 3
 _PACKED_AT_ONCE_BYTES = 1 << 24
 _NAME = "the pool of differences"
-_TABLES = ("differences", "wholes", "sketches")
+_TABLES = ("differences", "wholes", "sketches", "looks")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS differences (
     source BLOB NOT NULL, target BLOB NOT NULL, packed BLOB, stream_bytes INTEGER NOT NULL,
@@ -38,6 +38,11 @@ CREATE TABLE IF NOT EXISTS differences (
 CREATE TABLE IF NOT EXISTS wholes (
     object BLOB PRIMARY KEY, packed_bytes INTEGER NOT NULL, is_text INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS looks (
+    target BLOB NOT NULL, source BLOB NOT NULL, raw REAL NOT NULL, density REAL, is_text INTEGER NOT NULL,
+    new_bytes INTEGER NOT NULL, PRIMARY KEY (target, source)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS differences_into ON differences (target);
 CREATE TABLE IF NOT EXISTS sketches (object BLOB PRIMARY KEY, minima BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
 
@@ -74,6 +79,20 @@ class Whole:
 
     packed_bytes: int
     is_text: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What is seen of a difference without making it.
+
+    `raw` is in proportion to its bytes, `density` their ratio where it was sampled; `is_text` and `new_bytes` are the
+    new content's.
+    """
+
+    raw: float
+    density: float | None
+    is_text: bool
+    new_bytes: int
 
 
 class DifferencePool:
@@ -160,6 +179,37 @@ class DifferencePool:
             *(difference.estimated_bytes, int(difference.is_copies), difference.payload_bytes, difference.core_s),
         )
 
+    def differences_into(self, target: str) -> dict[str, Difference]:
+        """What is known of the differences that make one content, by source."""
+        rows = self._rows(
+            "SELECT source, is_copies, payload_bytes, estimated_bytes, core_s FROM differences WHERE target = ?",
+            bytes.fromhex(target),
+        )
+        return {
+            row[0].hex(): Difference(
+                is_copies=bool(row[1]), payload_bytes=row[2], estimated_bytes=row[3], core_s=row[4]
+            )
+            for row in rows
+        }
+
+    # -- projections ---------------------------------------------------------------------------------------------
+
+    def looks(self, target: str) -> dict[str, Look]:
+        """What was seen of the differences that would make one content, by source."""
+        rows = self._rows(
+            "SELECT source, raw, density, is_text, new_bytes FROM looks WHERE target = ?", bytes.fromhex(target)
+        )
+        return {row[0].hex(): Look(raw=row[1], density=row[2], is_text=bool(row[3]), new_bytes=row[4]) for row in rows}
+
+    def keep_looks(self, target: str, looks: Mapping[str, Look]) -> None:
+        """Keep what was seen of the differences that would make one content."""
+        for source, look in looks.items():
+            self._write(
+                "INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?)",
+                *(bytes.fromhex(target), bytes.fromhex(source)),
+                *(look.raw, look.density, int(look.is_text), look.new_bytes),
+            )
+
     # -- contents ------------------------------------------------------------------------------------------------
 
     def whole(self, checksum: str, measure: Callable[[], Whole]) -> Whole:
@@ -206,6 +256,12 @@ class DifferencePool:
         except sqlite3.Error as error:
             raise database_error(error, _NAME, str(self._path), "cannot be used") from error
         return row
+
+    def _rows(self, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise database_error(error, _NAME, str(self._path), "cannot be used") from error
 
     def _write(self, statement: str, *values: object) -> None:
         try:

@@ -127,7 +127,7 @@ def choose_source(
 ) -> Choice:
     """The smallest by estimate of the whole object and a difference from each of `sources`; the first of equals."""
     target = pairing.checksum
-    whole = pool.whole(target, lambda: _measure_whole(read(target)))
+    whole = measure_whole(target, read, pool)
     best: tuple[str, Difference] | None = None
     least_bytes, core_s = whole.packed_bytes, 0.0
     for source in sources:
@@ -152,8 +152,14 @@ def choose_source(
     )
 
 
-def _measure_whole(content: Content) -> Whole:
-    return Whole(packed_bytes(content), is_text(content))
+def measure_whole(checksum: str, read: ReadContent, pool: DifferencePool) -> Whole:
+    """A content's size when packed, and whether it is text; read where the pool does not know."""
+
+    def measure() -> Whole:
+        content = read(checksum)
+        return Whole(packed_bytes(content), is_text(content))
+
+    return pool.whole(checksum, measure)
 
 
 def _make_difference(

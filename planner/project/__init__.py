@@ -1,0 +1,1 @@
+"""What deltas would weigh, without building them."""
