@@ -9,8 +9,8 @@ for each pair alone). Three projections of the same pairs, none of which saw wha
 - learnt: every release's delta from the one before it was built, and the other pairs are scored;
 - the same for core-seconds.
 
-Only candidates of 5 kB and more are scored. `rho` is Spearman's, `held` is how often the 90 % interval holds. Costs are the core-seconds of
-projecting all pairs (contents read from an archive repository included), over those of building them.
+Only candidates of 5 kB and more are scored. `rho` is Spearman's, `held` how often the 90 % interval holds. Costs are
+the core-seconds of projecting all pairs (contents read from an archive repository included), over those of building.
 """
 
 from __future__ import annotations

@@ -70,12 +70,12 @@ class ChangeFinder:
         history = self.contents.objects.history
         before, after = (history.trees[tree] if tree is not None else None for tree in (old, new))
         old_files, new_files = before.files if before else {}, after.files if after else {}
-        for name in old_files.keys() | new_files.keys():
+        for name in sorted(old_files.keys() | new_files.keys()):
             one, other = old_files.get(name), new_files.get(name)
             if one != other:
                 yield f"{path}/{name}", one, other
         old_dirs, new_dirs = before.dirs if before else {}, after.dirs if after else {}
-        for name in old_dirs.keys() | new_dirs.keys():
+        for name in sorted(old_dirs.keys() | new_dirs.keys()):
             one, other = old_dirs.get(name), new_dirs.get(name)
             if one != other:
                 yield from self._walk(one, other, f"{path}/{name}")

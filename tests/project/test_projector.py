@@ -18,7 +18,7 @@ from planner.project.changes import ChangeFinder
 from planner.project.looks import Looker
 from planner.project.projector import Measurement, Projector
 from tests.delta.contents import draw_binary, draw_text
-from tests.delta.worlds import commit_tree, run_ostree
+from tests.delta.worlds import run_ostree
 
 RELEASES = 5
 
@@ -39,11 +39,11 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> OSTreeRepository:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
         (tree / f"lib/only-{release}.so").write_bytes(draw_binary(rng, 20_000))
-        commit_tree(repo, tree, str(release))
+        when = f"--timestamp=2024-01-0{release + 1} 00:00:00 +0000"
+        run_ostree("commit", f"--repo={repo}", "--branch=main", f"--subject={release}", when, f"--tree=dir={tree}")
         for path in rng.sample(sorted(texts), 12):
             texts[path] = change(rng, texts[path], 12)
-        for path in libraries:
-            libraries[path] = change(rng, libraries[path], 150)
+        libraries = {path: change(rng, content, 150) for path, content in libraries.items()}
         moved = f"doc/{release}.txt"
         (tree / moved).unlink()
         texts[f"moved/{release}.txt"] = texts.pop(moved)
