@@ -97,6 +97,7 @@ class WeighSection(_Section, frozen=True):
 
     rules: tuple[str, ...] = ("direct", "parent", "bare-base")
     codecs: tuple[str, ...] = ()
+    probe_core_s: Amount | None = None
 
 
 class SolveSection(_Section, frozen=True):

@@ -13,13 +13,10 @@ Each step reads what the one before left in the work folder, so that a night can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from planner.build.pool import Pool
 from planner.delta.superblock import COMPOSED
@@ -33,8 +30,9 @@ from planner.night.rehearsal import Rehearsal, rehearse
 from planner.night.repositories import OSTreeSite, Site, StoreSite
 from planner.night.routing import publish_routes
 from planner.night.sources import Places, import_source
+from planner.night.weighing import Weigher, Weighing, weighing_document
 from planner.night.workspace import Workspace
-from planner.optimize.assemble import assemble
+from planner.optimize.assemble import Assembly, assemble
 from planner.optimize.evaluate import Selection
 from planner.optimize.plan import Plan
 from planner.optimize.problem import Problem
@@ -42,11 +40,8 @@ from planner.optimize.replan import carry_over
 from planner.optimize.solve import Options, solve
 from planner.publish.publisher import Published, is_published, publish
 from planner.scenario import Scenario
-from planner.weigh.candidates import Candidate, Need, Proposal, Pruned, Weight
+from planner.weigh.candidates import Candidate, Weight, WeightStatus
 from planner.weigh.catalogue import Catalogue
-from planner.weigh.chains import Chain, Pair
-from planner.weigh.prune import Surroundings, prune_weighed
-from planner.weigh.rules import propose_pairs
 
 
 class _Silent:
@@ -67,16 +62,6 @@ class Imported:
     added: int
     refs: Mapping[str, str]
     incomplete: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weighing:
-    """What `weigh` found: candidates with measured weights, how many were measured now, and what was dropped."""
-
-    weighed: Mapping[Candidate, Weight]
-    rules: Mapping[tuple[str, str], str]
-    pruned: tuple[Pruned, ...]
-    measured: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,61 +161,31 @@ class Night:
         return Imported(commits=len(history.commits), added=added, refs=history.refs, incomplete=history.incomplete)
 
     def weigh(self) -> Weighing:
-        """Propose candidates by rule, prune them, and measure what was never measured."""
+        """Propose candidates by rule, weigh what was never weighed, and prune them.
+
+        All are measured, unless the scenario gives a budget for it: then what is not probed is projected.
+        """
         with self.workspace.locked(), Catalogue(self.workspace.catalogue_path) as catalogue:
             self.pool.clean()
-            proposals, pruned = propose_pairs(self.history, self.demand.cohorts, self.scenario.weigh.rules)
-            wanted = self._published(proposals, catalogue) + self._candidates(proposals)
-            before = catalogue.weights().keys()
-            failed = self._measure(wanted, {}, catalogue)
-            if COMPOSED in self.scenario.codecs():
-                asked = dict.fromkeys((cohort.base, cohort.target) for cohort in self.demand.cohorts)
-                chains = find_chains(list(asked), catalogue)
-                composed = [Candidate(base=b, target=t, codec=COMPOSED) for b, t in chains]
-                failed |= self._measure(composed, chains, catalogue)
-                wanted += composed
-            known, needs = catalogue.weights(), catalogue.needs()
-        failures = tuple(
-            Pruned(base=c.base, target=c.target, codec=c.codec, reason=f"cannot be built: {failed[c]}")
-            for c in wanted
-            if c in failed
-        )
-        kept, rejected = self._prune({c: known[c] for c in wanted if c in known}, needs)
-        rules = {(c.base, c.target): COMPOSED for c in wanted} | {(p.base, p.target): p.rule for p in proposals}
-        weighing = Weighing(
-            weighed=kept,
-            rules=rules,
-            pruned=(*pruned, *failures, *rejected),
-            measured=len([candidate for candidate in wanted if candidate in known and candidate not in before]),
-        )
+            weigher = Weigher(
+                scenario=self.scenario,
+                history=self.history,
+                cohorts=self.demand.cohorts,
+                maker=self._maker(catalogue),
+                full_pulls_of=self._full_pulls_of,
+                plan_with=partial(self._plan_with, catalogue),
+            )
+            weighing = weigher.weigh()
         self.workspace.write_json("candidates.json", weighing_document(weighing))
         return weighing
 
     def plan(self) -> Plan:
         """Choose what to build and a route for every cohort, with a proven bound."""
         with self.workspace.locked(), Catalogue(self.workspace.catalogue_path) as catalogue:
-            known = catalogue.weights()
+            known = catalogue.weights(WeightStatus.PROJECTED) | catalogue.weights()
             file = self.workspace.read_json("candidates.json", "weigh")
             kept = [Candidate(base=row["base"], target=row["target"], codec=row["codec"]) for row in file["kept"]]
-            assembly = assemble(
-                self.history,
-                self.demand.cohorts,
-                {candidate: known[candidate] for candidate in kept},
-                self.full_pulls,
-                needs=catalogue.needs(),
-                built={candidate for candidate in kept if is_published(self.site, candidate)},
-                prices=self.scenario.optimizer_prices(),
-                limits=self.scenario.optimizer_limits(),
-            )
-            section = self.scenario.solve
-            options = Options(
-                gap=section.gap,
-                time_limit_s=section.time_limit_s,
-                seed=section.seed,
-                start=self._start_for(assembly.problem),
-                clock=self._clock,
-            )
-            plan = solve(assembly.problem, options)
+            assembly, plan = self._plan_with(catalogue, {candidate: known[candidate] for candidate in kept})
             self.workspace.write_plan(assembly, plan)
         return plan
 
@@ -297,23 +252,27 @@ class Night:
         yesterday = self.workspace.read_last_plan()
         return None if yesterday is None else carry_over(yesterday[0].problem, yesterday[1], problem).start
 
-    def _candidates(self, proposals: tuple[Proposal, ...]) -> list[Candidate]:
-        codecs = [codec for codec in self.scenario.codecs() if codec != COMPOSED]
-        return [Candidate(base=p.base, target=p.target, codec=codec) for p in proposals for codec in codecs]
-
-    def _published(self, proposals: tuple[Proposal, ...], catalogue: Catalogue) -> list[Candidate]:
-        """Deltas of the proposed pairs that clients find although no codec of this night would make them."""
-        known = catalogue.weights()
-        found = []
-        for proposal in proposals:
-            weight = self.site.weigh_published(proposal.base, proposal.target)
-            if weight is None or weight[0] in self.scenario.codecs():
-                continue
-            candidate = Candidate(base=proposal.base, target=proposal.target, codec=weight[0])
-            if candidate not in known:
-                catalogue.record_weight(candidate, weight[1])
-            found.append(candidate)
-        return found
+    def _plan_with(self, catalogue: Catalogue, weighed: Mapping[Candidate, Weight]) -> tuple[Assembly, Plan]:
+        """The plan with these candidates."""
+        assembly = assemble(
+            self.history,
+            self.demand.cohorts,
+            weighed,
+            self.full_pulls,
+            needs=catalogue.needs(),
+            built={candidate for candidate in weighed if is_published(self.site, candidate)},
+            prices=self.scenario.optimizer_prices(),
+            limits=self.scenario.optimizer_limits(),
+        )
+        section = self.scenario.solve
+        options = Options(
+            gap=section.gap,
+            time_limit_s=section.time_limit_s,
+            seed=section.seed,
+            start=self._start_for(assembly.problem),
+            clock=self._clock,
+        )
+        return assembly, solve(assembly.problem, options)
 
     def _maker(self, catalogue: Catalogue) -> Maker:
         return Maker(
@@ -325,38 +284,3 @@ class Night:
             proofs=self._proofs,
             name=self.name_pair,
         )
-
-    def _measure(
-        self, wanted: Sequence[Candidate], chains: Mapping[Pair, Chain], catalogue: Catalogue
-    ) -> dict[Candidate, str]:
-        """Make what was never weighed; candidates that cannot be made, now or before, with the reason."""
-        known, failed = catalogue.weights(), catalogue.failures()
-        missing = [candidate for candidate in wanted if candidate not in known and candidate not in failed]
-        return failed | {one.candidate: one.reason for one in self._maker(catalogue).make("weigh", missing, chains)}
-
-    def _prune(
-        self, weighed: Mapping[Candidate, Weight], needs: Mapping[Candidate, Sequence[Need]]
-    ) -> tuple[dict[Candidate, Weight], tuple[Pruned, ...]]:
-        pairs = {(candidate.base, candidate.target) for candidate in weighed}
-        around = Surroundings(
-            history=self.history,
-            full_pull_bytes=self._full_pulls_of(pairs),
-            published=frozenset(candidate for candidate in weighed if is_published(self.site, candidate)),
-            needs=needs,
-        )
-        return prune_weighed(weighed, around)
-
-
-def weighing_document(weighing: Weighing) -> dict[str, Any]:
-    """`candidates.json`: what is kept with its weight and rule, what was dropped with the reason."""
-    return {
-        "kept": [
-            {
-                **msgspec.to_builtins(candidate),
-                "rule": weighing.rules[candidate.base, candidate.target],
-                **msgspec.to_builtins(weight),
-            }
-            for candidate, weight in weighing.weighed.items()
-        ],
-        "pruned": [msgspec.to_builtins(pruned) for pruned in weighing.pruned],
-    }

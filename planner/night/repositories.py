@@ -13,9 +13,11 @@ from threading import Thread
 from typing import Protocol
 
 from planner.build.builders import Builder, OSTreeBuilder, StoreBuilder
+from planner.build.projecting import project_deltas
 from planner.build.tools import run_tool
+from planner.build.workshop import Report
 from planner.delta.paths import SUPERBLOCK
-from planner.delta.superblock import read_superblock
+from planner.delta.superblock import NATIVE, read_superblock
 from planner.errors import PlannerError
 from planner.follow.follower import Client
 from planner.follow.ostree_client import OSTreeClient
@@ -29,10 +31,11 @@ from planner.history.records import History
 from planner.history.repository import Repository
 from planner.history.store import Store
 from planner.night.sources import Committer, OSTreeCommitter, StoreCommitter
+from planner.project.projector import Measurement, Projection
 from planner.publish.publisher import is_delta
 from planner.publish.recursive import write_recursive
 from planner.publish.routes import PublishedRoute
-from planner.weigh.candidates import Weight, WeightStatus
+from planner.weigh.candidates import Candidate, Weight, WeightStatus
 from planner.weigh.stock_client import OSTREE_CODECS, STOCK_CODEC
 
 _TOOL_TIMEOUT_S = 3600.0
@@ -67,6 +70,17 @@ class Site(Protocol):
 
     def weigh_published(self, base: str, target: str) -> tuple[str, Weight] | None:
         """The codec and the weight of the one delta of these commits that clients may find; None where any may be."""
+
+    def project(
+        self,
+        history: History,
+        candidates: Sequence[Candidate],
+        measured: Mapping[Candidate, Weight],
+        *,
+        workers: int,
+        report: Report,
+    ) -> dict[Candidate, Projection]:
+        """Projected weights, given what others weighed; candidates of a codec that cannot be projected are left out."""
 
     def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
         """Tell the routes in the repository's own format too, where it has one."""
@@ -128,6 +142,18 @@ class StoreSite:
     def weigh_published(self, base: str, target: str) -> tuple[str, Weight] | None:  # noqa: ARG002
         """Nothing: each codec's deltas have a place of their own."""
         return None
+
+    def project(
+        self,
+        history: History,  # noqa: ARG002
+        candidates: Sequence[Candidate],  # noqa: ARG002
+        measured: Mapping[Candidate, Weight],  # noqa: ARG002
+        *,
+        workers: int,  # noqa: ARG002
+        report: Report,  # noqa: ARG002
+    ) -> dict[Candidate, Projection]:
+        """Nothing: bundles are measured."""
+        return {}
 
     def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
         """Nothing to do: the route index is this store's format."""
@@ -223,6 +249,25 @@ class OSTreeSite:
         except OSError:
             return STOCK_CODEC
         return _codec_of(folder / SUPERBLOCK, (status.st_ino, status.st_mtime_ns, status.st_size))
+
+    def project(
+        self,
+        history: History,
+        candidates: Sequence[Candidate],
+        measured: Mapping[Candidate, Weight],
+        *,
+        workers: int,
+        report: Report,
+    ) -> dict[Candidate, Projection]:
+        """Our own deltas, as `project_deltas` does. Raises as that."""
+        own = {(one.base, one.target): one for one in candidates if one.codec == NATIVE}
+        known = {
+            (one.base, one.target): Measurement(wire_bytes=weight.wire_bytes, server_cpu_s=weight.server_cpu_s)
+            for one, weight in measured.items()
+            if one.codec == NATIVE
+        }
+        found = project_deltas(self.builder.workshop, history, own, known, workers=workers, report=report)
+        return {own[pair]: projection for pair, projection in found.items()}
 
     def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
         """Recursive superblocks, beside the route index."""

@@ -25,7 +25,7 @@ _NAMED_OBJECT_BYTES = 33
 BYTES_PRIOR = Belief.prior((1.0, 0.85, 0.5, 0.66, 0.75), (0.02, 0.1, 0.25, 0.25, 0.25), 0.10)
 """Factors of `ByteTerms`: what is packed in a part over what the builder's fast compressor makes of it."""
 
-CPU_PRIOR = Belief.prior((0.76, 4.1e-7, 2.6e-6, 0.01), (0.5, 0.5, 0.5, 0.5), 0.15)
+CPU_PRIOR = Belief.prior((0.76, 4.1e-7, 2.6e-6, 0.02), (0.5, 0.5, 0.5, 10.0), 0.15)
 """Factors of the core-seconds' terms."""
 
 # A stock client applies and checks some 60 MB a second; what it holds is the largest object twice and a part.
