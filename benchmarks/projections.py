@@ -56,7 +56,7 @@ HISTORIES = {
     )
 }
 LEAST_SCORED_BYTES = 5000
-_RESULTS_FILE = "projections.json"
+RESULTS_FILE = "projections.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print figures as JSON")
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/deltaplan/packages").expanduser())
     arguments = parser.parse_args()
-    kept_path = arguments.cache / _RESULTS_FILE
+    kept_path = arguments.cache / RESULTS_FILE
     kept = json.loads(kept_path.read_text()) if arguments.reuse and kept_path.exists() else {}
     for name in arguments.history or HISTORIES:
         if name not in kept:
