@@ -13,11 +13,11 @@ from threading import Thread
 from typing import Protocol
 
 from planner.build.builders import Builder, OSTreeBuilder, StoreBuilder
-from planner.build.projecting import project_deltas
+from planner.build.projecting import project_candidates
 from planner.build.tools import run_tool
 from planner.build.workshop import Report
 from planner.delta.paths import SUPERBLOCK
-from planner.delta.superblock import NATIVE, read_superblock
+from planner.delta.superblock import read_superblock
 from planner.errors import PlannerError
 from planner.follow.follower import Client
 from planner.follow.ostree_client import OSTreeClient
@@ -31,7 +31,7 @@ from planner.history.records import History
 from planner.history.repository import Repository
 from planner.history.store import Store
 from planner.night.sources import Committer, OSTreeCommitter, StoreCommitter
-from planner.project.projector import Measurement, Projection
+from planner.project.projector import Projection
 from planner.publish.publisher import is_delta
 from planner.publish.recursive import write_recursive
 from planner.publish.routes import PublishedRoute
@@ -259,15 +259,8 @@ class OSTreeSite:
         workers: int,
         report: Report,
     ) -> dict[Candidate, Projection]:
-        """Our own deltas, as `project_deltas` does. Raises as that."""
-        own = {(one.base, one.target): one for one in candidates if one.codec == NATIVE}
-        known = {
-            (one.base, one.target): Measurement(wire_bytes=weight.wire_bytes, server_cpu_s=weight.server_cpu_s)
-            for one, weight in measured.items()
-            if one.codec == NATIVE
-        }
-        found = project_deltas(self.builder.workshop, history, own, known, workers=workers, report=report)
-        return {own[pair]: projection for pair, projection in found.items()}
+        """As `project_candidates` does, and raises."""
+        return project_candidates(self.builder.workshop, history, candidates, measured, workers=workers, report=report)
 
     def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
         """Recursive superblocks, beside the route index."""

@@ -77,7 +77,6 @@ class Projector:
     Args:
         contents: the repository's contents.
         pool: what the builder made before is looked up here; what is seen of contents is added.
-        bytes_prior, cpu_prior: what is believed before anything was measured.
         look_at: looks at contents on many cores; else they are looked at here, one after the other.
     """
 
@@ -86,36 +85,34 @@ class Projector:
         contents: CommitContents,
         pool: DifferencePool,
         *,
-        bytes_prior: Belief = BYTES_PRIOR,
-        cpu_prior: Belief = CPU_PRIOR,
         look_at: LookAt | None = None,
     ) -> None:
         self._contents = contents
         self._pool = pool
         self._finder = ChangeFinder(contents, pool)
         self._look_at_contents = look_at or Looker(contents, pool).look_at
-        self._priors = bytes_prior, cpu_prior
         self._terms: dict[Pair, _Terms] = {}
 
     def project(
-        self, pairs: Iterable[Pair], measured: Mapping[Pair, Measurement] | None = None
+        self,
+        pairs: Iterable[Pair],
+        measured: Mapping[Pair, Measurement] | None = None,
+        priors: tuple[Belief, Belief] = (BYTES_PRIOR, CPU_PRIOR),
     ) -> dict[Pair, Projection]:
         """Projections of pairs, corrected by what deltas of the same repository weighed when they were built.
+
+        `priors` are believed of bytes and of core-seconds before anything was measured.
 
         Raises:
             RepositoryError: an object is missing or corrupt.
         """
         wanted, known = list(dict.fromkeys(pairs)), dict(measured or {})
+        if not wanted:
+            return {}
         self._look_at([*wanted, *known])
-        beliefs = self._learn(known)
-        (sizes, size_errors), (cpu, cpu_errors) = (
-            (
-                belief.project(np.array([getattr(self._terms[pair], kind) for pair in wanted]))
-                for belief, kind in zip(beliefs, ("bytes", "core_s"), strict=True)
-            )
-            if wanted
-            else ((np.zeros(0), np.zeros(0)),) * 2
-        )
+        size_terms, cpu_terms = self.terms(wanted)
+        about_bytes, about_cpu = self._learn(known, priors)
+        (sizes, size_errors), (cpu, cpu_errors) = about_bytes.project(size_terms), about_cpu.project(cpu_terms)
         return {
             pair: Projection(
                 wire_bytes=_interval(sizes[number], size_errors[number]),
@@ -132,13 +129,13 @@ class Projector:
         kinds = ([self._terms[pair].bytes for pair in pairs], [self._terms[pair].core_s for pair in pairs])
         return np.array(kinds[0]), np.array(kinds[1])
 
-    def _learn(self, measured: Mapping[Pair, Measurement]) -> tuple[Belief, Belief]:
+    def _learn(self, measured: Mapping[Pair, Measurement], priors: tuple[Belief, Belief]) -> tuple[Belief, Belief]:
         if not measured:
-            return self._priors
+            return priors
         sizes, cpu = self.terms(list(measured))
         return (
-            self._priors[0].learn(sizes, np.array([float(one.wire_bytes) for one in measured.values()])),
-            self._priors[1].learn(cpu, np.array([max(one.server_cpu_s, 1e-3) for one in measured.values()])),
+            priors[0].learn(sizes, np.array([float(one.wire_bytes) for one in measured.values()])),
+            priors[1].learn(cpu, np.array([max(one.server_cpu_s, 1e-3) for one in measured.values()])),
         )
 
     def _look_at(self, pairs: Iterable[Pair]) -> None:
