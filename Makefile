@@ -35,6 +35,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/solve.py
 	$(BIN)/python benchmarks/codecs.py
 	$(BIN)/python benchmarks/static_deltas.py
+	$(BIN)/python -m benchmarks.projections
+	$(BIN)/python -m benchmarks.projected_plans
 
 stress: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.huge_file --no-stock

@@ -75,6 +75,7 @@ class Guess:
     def __init__(self, one: Scored, others: list[Scored], *, is_learnt: bool) -> None:
         self.true = np.array(one.wire_bytes), np.array(one.core_s)
         self.terms = [np.array(terms) for terms in (one.learnt if is_learnt else one.cold)]
+        self.doubts = np.array(one.doubts[is_learnt])
         self.beliefs = [fit_prior(others, quantity) for quantity in (0, 1)]
         self.first = np.array([is_learnt and newer - older == 1 for older, newer in one.pairs])
 
@@ -82,7 +83,8 @@ class Guess:
         """Bytes, their relative errors, and core-seconds."""
         found = []
         for belief, terms, true in zip(self.beliefs, self.terms, self.true, strict=True):
-            projected, errors = belief.learn(terms[is_measured], true[is_measured]).project(terms)
+            taught = belief.learn(terms[is_measured], true[is_measured], self.doubts[is_measured])
+            projected, errors = taught.project(terms, self.doubts)
             found += [np.where(is_measured, true, projected), np.where(is_measured, 0.0, errors)]
         return found[0], found[1], found[2]
 

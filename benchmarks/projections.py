@@ -24,6 +24,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from scipy.optimize import nnls
@@ -38,6 +39,7 @@ from planner.delta.make import Settings, lay_out, write_delta
 from planner.delta.packing import pack_recipe
 from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
+from planner.optimize.problem import BoolArray, FloatArray
 from planner.project.belief import Belief
 from planner.project.projector import BYTES_PRIOR, CPU_PRIOR, DEVIATIONS, Projector
 from planner.project.signature import compare, sign
@@ -61,13 +63,17 @@ RESULTS_FILE = "projections.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """A history's pairs (older, newer) with what they weigh, and the terms of projections, cold and learnt."""
+    """A history's pairs (older, newer) with what they weigh, and what projections are made of, cold and learnt.
+
+    `cold` and `learnt` have the terms of bytes and of core-seconds; `doubts` are the relative errors of both.
+    """
 
     pairs: list[tuple[int, int]]
     wire_bytes: list[float]
     core_s: list[float]
     cold: list[list[list[float]]]
     learnt: list[list[list[float]]]
+    doubts: list[list[float]]
     building_core_s: float
     projecting_core_s: float
 
@@ -96,13 +102,14 @@ def main() -> None:
 
 
 def show(rows: Sequence[Mapping[str, str | float]], title: str) -> None:
-    """Print a table."""
+    """Print a table: errors and shares in %."""
     names = [name for name in rows[0] if name != "of"]
-    table = Table(*(name.replace(" ", "\n") for name in names), title=title)
+    table = Table(*(name.replace(" ", "\n") for name in names), title=title, box=SIMPLE, pad_edge=False)
     for row in rows:
-        values = (row[name] for name in names)
-        table.add_row(*(str(value) if isinstance(value, str | int) else f"{value:.3f}" for value in values))
-    Console().print(table)
+        cells = [str(row["history"]), str(row["pairs"])]
+        cells += [f"{row[name]:.3f}" if "rho" in name else f"{100 * float(row[name]):.1f}" for name in names[2:]]
+        table.add_row(*cells)
+    Console(width=100).print(table)
 
 
 # -- building and projecting -----------------------------------------------------------------------------------------
@@ -142,8 +149,9 @@ def score(history: ReleaseHistory, cache: Path) -> Scored:
         pairs=numbers,
         wire_bytes=[weight[0] for weight in weights],
         core_s=[weight[1] for weight in weights],
-        cold=[terms.tolist() for terms in cold],
-        learnt=[terms.tolist() for terms in learnt],
+        cold=[cold.bytes.tolist(), cold.core_s.tolist()],
+        learnt=[learnt.bytes.tolist(), learnt.core_s.tolist()],
+        doubts=[cold.doubts.tolist(), learnt.doubts.tolist()],
         building_core_s=built_s - started_s,
         projecting_core_s=projected_s - warmed_s,
     )
@@ -195,9 +203,11 @@ def tabulate(scored: Mapping[str, Scored], kind: int) -> list[dict[str, str | fl
         is_next = np.array([newer - older == 1 for older, newer in one.pairs])
         is_large = np.array(one.wire_bytes) >= LEAST_SCORED_BYTES
         first = fit_prior([other for key, other in scored.items() if key != name], kind)
-        cold = judge(first, np.array(one.cold[kind]), values, is_large)
+        cold_doubts, doubts = np.array(one.doubts)
+        cold = judge(first.project(np.array(one.cold[kind]), cold_doubts), values, is_large)
         terms = np.array(one.learnt[kind])
-        learnt = judge(first.learn(terms[is_next], values[is_next]), terms, values, is_large & ~is_next)
+        taught = first.learn(terms[is_next], values[is_next], doubts[is_next])
+        learnt = judge(taught.project(terms, doubts), values, is_large & ~is_next)
         gathered.append((cold, learnt))
         rows.append(describe(name, kind, cold, learnt, one.projecting_core_s / one.building_core_s))
     whole = [np.concatenate([one[k] for one in gathered], axis=1) for k in (0, 1)]
@@ -225,14 +235,14 @@ def fit_prior(others: Sequence[Scored], kind: int) -> Belief:
     return Belief.prior(factors.tolist(), spreads.tolist(), prior.noise)
 
 
-def judge(belief: Belief, terms: np.ndarray, values: np.ndarray, is_scored: np.ndarray) -> np.ndarray:
+def judge(projection: tuple[FloatArray, FloatArray], values: FloatArray, is_scored: BoolArray) -> FloatArray:
     """Rows (projected, true, whether the interval holds) of the pairs that are scored."""
-    projected, errors = belief.project(terms)
+    projected, errors = projection
     holds = np.abs(np.log(projected / values)) <= DEVIATIONS * errors
     return np.stack((projected, values, holds))[:, is_scored]
 
 
-def describe(name: str, kind: int, cold: np.ndarray, learnt: np.ndarray, cost: float) -> dict[str, str | float]:
+def describe(name: str, kind: int, cold: FloatArray, learnt: FloatArray, cost: float) -> dict[str, str | float]:
     """A table's row."""
     row: dict[str, str | float] = {"history": name, "of": ("bytes", "core-s")[kind], "pairs": learnt.shape[1]}
     for label, judged in (("cold", cold), ("learnt", learnt)):

@@ -37,29 +37,38 @@ class Belief:
         middle = np.array(factors, np.float64)
         return cls(factors=middle, covariance=np.diag((np.array(spreads) * middle) ** 2), noise=noise)
 
-    def learn(self, terms: Matrix, measured: Vector) -> Belief:
-        """After measurements: terms (m, n) of candidates and their measured weights (m,), all above 0."""
+    def learn(self, terms: Matrix, measured: Vector, doubts: Vector | None = None) -> Belief:
+        """After measurements: terms (m, n) of candidates and their measured weights (m,), all above 0.
+
+        `doubts` (m,) are relative errors of the terms themselves; the noise that is learnt comes on top of them.
+        """
         if not len(measured):
             return self
         rows = terms / measured[:, None]
+        doubts = np.zeros(len(measured)) if doubts is None else doubts
         belief = self
-        # The noise says how much to trust the rows, and the rows tell the noise: twice round is enough.
-        for _ in range(2):
-            precision = _invert(self.covariance) + rows.T @ rows / belief.noise**2
+        # The noise says how much to trust the rows, and the rows tell the noise: a few rounds settle both.
+        for _ in range(5):
+            trust = 1.0 / (belief.noise**2 + doubts**2)
+            precision = _invert(self.covariance) + (rows * trust[:, None]).T @ rows
             covariance = _invert(precision)
-            pull = _invert(self.covariance) @ self.factors + rows.sum(axis=0) / belief.noise**2
+            pull = _invert(self.covariance) @ self.factors + (rows * trust[:, None]).sum(axis=0)
             factors = covariance @ pull
             errors = rows @ factors - 1.0
-            squares = _NOISE_MEASUREMENTS * self.noise**2 + float(errors @ errors)
-            noise = float(np.sqrt(squares / (_NOISE_MEASUREMENTS + len(measured))))
+            # Of each error, the share that the terms' doubts do not explain.
+            share = belief.noise**2 * trust
+            squares = _NOISE_MEASUREMENTS * self.noise**2 + float((share * errors**2 * share).sum())
+            counted = _NOISE_MEASUREMENTS + float(share.sum())
+            noise = float(np.sqrt(squares / counted))
             belief = replace(belief, factors=factors, covariance=covariance, noise=noise)
         return belief
 
-    def project(self, terms: Matrix) -> tuple[Vector, Vector]:
-        """Weights (m,) of candidates with these terms (m, n), and their relative standard errors."""
+    def project(self, terms: Matrix, doubts: Vector | None = None) -> tuple[Vector, Vector]:
+        """Weights (m,) of candidates with these terms (m, n) and doubts (m,), and their relative standard errors."""
         weights = np.maximum(terms @ self.factors, 1e-9)
         variance = np.einsum("ij,jk,ik->i", terms, self.covariance, terms) / weights**2
-        return weights, np.sqrt(variance + self.noise**2)
+        own = 0.0 if doubts is None else doubts**2
+        return weights, np.sqrt(variance + self.noise**2 + own)
 
 
 def _invert(matrix: Matrix) -> Matrix:

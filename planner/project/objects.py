@@ -27,12 +27,16 @@ LookAt = Callable[[Iterable[tuple[str, str]]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Projected:
-    """A difference, or a whole object: bytes as the builder estimates them, its core-seconds, the content's bytes."""
+    """A difference, or a whole object: bytes as the builder estimates them, its core-seconds, the content's bytes.
+
+    `is_known`: the bytes are the builder's own estimate.
+    """
 
     estimated_bytes: float
     content_bytes: int
     core_s: float
     is_text: bool
+    is_known: bool
 
 
 def project_wholes(checksums: Iterable[str], contents: Contents, pool: DifferencePool) -> dict[str, Projected]:
@@ -49,6 +53,7 @@ def project_wholes(checksums: Iterable[str], contents: Contents, pool: Differenc
             content_bytes=contents.size_bytes(checksum),
             core_s=0.0,
             is_text=whole.is_text,
+            is_known=True,
         )
     return found
 
@@ -89,6 +94,7 @@ def _project(look: Look, known: Difference | None, factors: Mapping[float, float
         content_bytes=look.new_bytes,
         core_s=core_s if known is None else known.core_s,
         is_text=look.is_text,
+        is_known=known is not None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,11 +23,14 @@ Pair = tuple[str, str]
 _SUPERBLOCK_BYTES = 320
 _NAMED_OBJECT_BYTES = 33
 
-BYTES_PRIOR = Belief.prior((1.0, 0.85, 0.5, 0.66, 0.75), (0.02, 0.1, 0.25, 0.25, 0.25), 0.10)
+BYTES_PRIOR = Belief.prior((1.0, 0.85, 0.5, 0.66, 0.75), (0.02, 0.1, 0.25, 0.25, 0.25), 0.07)
 """Factors of `ByteTerms`: what is packed in a part over what the builder's fast compressor makes of it."""
 
 CPU_PRIOR = Belief.prior((0.76, 4.1e-7, 2.6e-6, 0.02), (0.5, 0.5, 0.5, 10.0), 0.15)
 """Factors of the core-seconds' terms."""
+
+# Relative errors of one difference's projection, and of those of a candidate together, once packed.
+_ALONE_ERROR, _COMMON_ERROR = 0.08, 0.02
 
 # A stock client applies and checks some 60 MB a second; what it holds is the largest object twice and a part.
 _CLIENT_S_PER_BYTE = 1.6e-8
@@ -63,12 +67,25 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Terms:
-    """Of one candidate: the terms of its bytes and of its core-seconds, and what its client makes."""
+    """Of one candidate: the terms of its bytes and of its core-seconds, and what its client makes.
+
+    `doubt_bytes`: how far off the terms may be, by the differences that nobody has made yet.
+    """
 
     bytes: tuple[float, ...]
     core_s: tuple[float, ...]
+    doubt_bytes: float
     payload_bytes: int
     largest_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Of candidates: terms of bytes (m, 5) and of core-seconds (m, 4), and relative errors of these (m,)."""
+
+    bytes: NDArray[np.float64]
+    core_s: NDArray[np.float64]
+    doubts: NDArray[np.float64]
 
 
 class Projector:
@@ -110,9 +127,10 @@ class Projector:
         if not wanted:
             return {}
         self._look_at([*wanted, *known])
-        size_terms, cpu_terms = self.terms(wanted)
+        terms = self.terms(wanted)
         about_bytes, about_cpu = self._learn(known, priors)
-        (sizes, size_errors), (cpu, cpu_errors) = about_bytes.project(size_terms), about_cpu.project(cpu_terms)
+        sizes, size_errors = about_bytes.project(terms.bytes, terms.doubts)
+        cpu, cpu_errors = about_cpu.project(terms.core_s, terms.doubts)
         return {
             pair: Projection(
                 wire_bytes=_interval(sizes[number], size_errors[number]),
@@ -123,19 +141,26 @@ class Projector:
             for number, pair in enumerate(wanted)
         }
 
-    def terms(self, pairs: Sequence[Pair]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The terms of pairs' bytes (m, 5) and of their core-seconds (m, 4), from which beliefs are fitted."""
+    def terms(self, pairs: Sequence[Pair]) -> Terms:
+        """What pairs' weights are sums of, from which beliefs are fitted."""
         self._look_at(pairs)
-        kinds = ([self._terms[pair].bytes for pair in pairs], [self._terms[pair].core_s for pair in pairs])
-        return np.array(kinds[0]), np.array(kinds[1])
+        found = [self._terms[pair] for pair in pairs]
+        sizes = np.array([one.bytes for one in found])
+        return Terms(
+            bytes=sizes,
+            core_s=np.array([one.core_s for one in found]),
+            doubts=np.array([one.doubt_bytes for one in found]) / (sizes @ BYTES_PRIOR.factors),
+        )
 
     def _learn(self, measured: Mapping[Pair, Measurement], priors: tuple[Belief, Belief]) -> tuple[Belief, Belief]:
         if not measured:
             return priors
-        sizes, cpu = self.terms(list(measured))
+        terms = self.terms(list(measured))
+        sizes = np.array([float(one.wire_bytes) for one in measured.values()])
+        core_s = np.array([max(one.server_cpu_s, 1e-3) for one in measured.values()])
         return (
-            priors[0].learn(sizes, np.array([float(one.wire_bytes) for one in measured.values()])),
-            priors[1].learn(cpu, np.array([max(one.server_cpu_s, 1e-3) for one in measured.values()])),
+            priors[0].learn(terms.bytes, sizes, terms.doubts),
+            priors[1].learn(terms.core_s, core_s, terms.doubts),
         )
 
     def _look_at(self, pairs: Iterable[Pair]) -> None:
@@ -155,6 +180,7 @@ class Projector:
         texts = sum(one.estimated_bytes for one in made if one.is_text)
         binaries = sum(one.estimated_bytes for one in made if not one.is_text)
         wholes = sum(one.estimated_bytes for one in added)
+        unknown = [one.estimated_bytes for one in made if not one.is_known]
         streams = sum(one.content_bytes for one in made if not one.is_text)
         return _Terms(
             bytes=(
@@ -165,6 +191,7 @@ class Projector:
                 wholes,
             ),
             core_s=(sum(one.core_s for one in made), texts + wholes, binaries + 0.002 * streams, 1.0),
+            doubt_bytes=_ALONE_ERROR * math.sqrt(sum(one**2 for one in unknown)) + _COMMON_ERROR * sum(unknown),
             payload_bytes=sum(one.content_bytes for one in (*made, *added)) + change.folder_bytes,
             largest_bytes=max((one.content_bytes for one in (*made, *added)), default=0),
         )

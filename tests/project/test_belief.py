@@ -48,6 +48,21 @@ def test_intervals_hold_as_often_as_they_say(measured: int) -> None:
     assert 0.85 <= np.mean(held) <= 0.95
 
 
+def test_doubtful_measurements_teach_less_and_doubts_widen_intervals() -> None:
+    rng = np.random.default_rng(5)
+    terms, weights = draw(rng, np.array([1.0, 3.0, 0.25]), 0.05, 40)
+    sure, unsure = PRIOR.learn(terms, weights), PRIOR.learn(terms, weights, np.full(40, 0.5))
+    assert abs(sure.factors[1] - 3.0) < abs(unsure.factors[1] - 3.0)
+    assert (np.diag(sure.covariance) < np.diag(unsure.covariance)).all()
+    assert (sure.project(terms, np.full(40, 0.2))[1] > sure.project(terms)[1]).all()
+
+
+def test_noise_is_what_doubts_do_not_explain() -> None:
+    rng = np.random.default_rng(6)
+    terms, weights = draw(rng, np.array([1.0, 2.0, 0.5]), np.hypot(0.05, 0.2), 4000)
+    assert PRIOR.learn(terms, weights, np.full(4000, 0.2)).noise == pytest.approx(0.05, rel=0.5)
+
+
 def test_weights_are_above_zero() -> None:
     weights, errors = Belief.prior((1.0,), (0.5,), 0.1).project(np.zeros((2, 1)))
     assert (weights > 0).all()
