@@ -23,15 +23,16 @@ from rich.table import Table
 
 from benchmarks.instances import cloud_prices, head_demands
 from benchmarks.projections import RESULTS_FILE, Scored, fit_prior
-from planner.optimize.evaluate import Selection, evaluate
-from planner.optimize.problem import BoolArray, Candidates, FloatArray, Limits, Problem, no_parts
+from planner.optimize.evaluate import evaluate
+from planner.optimize.probing import Effort, probe_in_rounds
+from planner.optimize.problem import BoolArray, Candidates, FloatArray, IntArray, Limits, Problem, no_parts
+from planner.optimize.projection_errors import Measured, Uncertainty
 from planner.optimize.solve import solve
 from planner.project.projector import DEVIATIONS
 
 MULTIPLIERS = (1.0, 30.0, 1000.0)
 BUDGETS = (0.0, 0.02, 0.05, 0.1)
 SEEDS = 5
-_MOST_ROUNDS = 6
 
 
 def main() -> None:
@@ -79,14 +80,14 @@ class Guess:
         self.beliefs = [fit_prior(others, quantity) for quantity in (0, 1)]
         self.first = np.array([is_learnt and newer - older == 1 for older, newer in one.pairs])
 
-    def weights(self, is_measured: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Bytes, their relative errors, and core-seconds."""
+    def weights(self, is_measured: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Bytes and their relative errors, core-seconds and theirs."""
         found = []
         for belief, terms, true in zip(self.beliefs, self.terms, self.true, strict=True):
             taught = belief.learn(terms[is_measured], true[is_measured], self.doubts[is_measured])
             projected, errors = taught.project(terms, self.doubts)
             found += [np.where(is_measured, true, projected), np.where(is_measured, 0.0, errors)]
-        return found[0], found[1], found[2]
+        return found[0], found[1], found[2], found[3]
 
 
 def make_problem(one: Scored, multiplier: float, seed: int) -> Problem:
@@ -115,30 +116,36 @@ def make_problem(one: Scored, multiplier: float, seed: int) -> Problem:
 
 def judge(true: Problem, guess: Guess, budget: float) -> float:
     """What the plan from a guess costs in truth, once some of it was replaced by measurements."""
-    left_s = budget * float(true.candidates.server_cpu_s.sum())
-    is_measured = guess.first.copy()
-    for _ in range(_MOST_ROUNDS):
-        wire_bytes, errors, core_s = guess.weights(is_measured)
-        selection = plan(true, wire_bytes, core_s)
-        widths = wire_bytes * (np.exp(DEVIATIONS * errors) - np.exp(-DEVIATIONS * errors))
-        probes = []
-        for edge in sorted((edge for edge in selection.build if errors[edge] > 0), key=lambda edge: -widths[edge]):
-            if core_s[edge] <= left_s:
-                left_s -= core_s[edge]
-                probes.append(edge)
-        if not probes:
-            break
-        is_measured[probes] = True
-    wire_bytes, _, core_s = guess.weights(is_measured)
-    return evaluate(true, plan(true, wire_bytes, core_s)).cost.total
-
-
-def plan(true: Problem, wire_bytes: FloatArray, core_s: FloatArray) -> Selection:
-    """The best plan if these were the weights."""
-    rows = replace(
-        true.candidates, wire_bytes=wire_bytes.copy(), stored_bytes=wire_bytes.copy(), server_cpu_s=core_s.copy()
+    rows = true.candidates
+    wire_bytes, errors, core_s, cpu_errors = guess.weights(guess.first)
+    projected = with_weights(true, wire_bytes, core_s)
+    uncertainty = Uncertainty(
+        wire_low_factor=np.exp(-DEVIATIONS * errors),
+        wire_high_factor=np.exp(DEVIATIONS * errors),
+        cpu_low_factor=np.exp(-DEVIATIONS * cpu_errors),
+        cpu_high_factor=np.exp(DEVIATIONS * cpu_errors),
+        probe_cpu_s=core_s,
     )
-    return solve(replace(true, candidates=rows)).selection
+
+    def measure(probes: IntArray) -> Measured:
+        return Measured(
+            candidate=probes,
+            wire_bytes=rows.wire_bytes[probes],
+            stored_bytes=rows.stored_bytes[probes],
+            server_cpu_s=rows.server_cpu_s[probes],
+            probe_cpu_s=rows.server_cpu_s[probes],
+        )
+
+    is_measured = guess.first.copy()
+    for one in probe_in_rounds(projected, uncertainty, measure, Effort(budget_cpu_s=budget * rows.server_cpu_s.sum())):
+        is_measured[one.probed] = True
+    return evaluate(true, one.plan.selection).cost.total
+
+
+def with_weights(true: Problem, wire_bytes: FloatArray, core_s: FloatArray) -> Problem:
+    """The problem if these were the weights."""
+    rows = replace(true.candidates, wire_bytes=wire_bytes, stored_bytes=wire_bytes, server_cpu_s=core_s)
+    return replace(true, candidates=rows)
 
 
 if __name__ == "__main__":

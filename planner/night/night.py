@@ -173,7 +173,8 @@ class Night:
                 cohorts=self.demand.cohorts,
                 maker=self._maker(catalogue),
                 full_pulls_of=self._full_pulls_of,
-                plan_with=partial(self._plan_with, catalogue),
+                assemble_with=partial(self._assemble, catalogue),
+                solve_options=self._options(None),
             )
             weighing = weigher.weigh()
         self.workspace.write_json("candidates.json", weighing_document(weighing))
@@ -185,7 +186,8 @@ class Night:
             known = catalogue.weights(WeightStatus.PROJECTED) | catalogue.weights()
             file = self.workspace.read_json("candidates.json", "weigh")
             kept = [Candidate(base=row["base"], target=row["target"], codec=row["codec"]) for row in file["kept"]]
-            assembly, plan = self._plan_with(catalogue, {candidate: known[candidate] for candidate in kept})
+            assembly = self._assemble(catalogue, {candidate: known[candidate] for candidate in kept})
+            plan = solve(assembly.problem, self._options(self._start_for(assembly.problem)))
             self.workspace.write_plan(assembly, plan)
         return plan
 
@@ -252,9 +254,9 @@ class Night:
         yesterday = self.workspace.read_last_plan()
         return None if yesterday is None else carry_over(yesterday[0].problem, yesterday[1], problem).start
 
-    def _plan_with(self, catalogue: Catalogue, weighed: Mapping[Candidate, Weight]) -> tuple[Assembly, Plan]:
-        """The plan with these candidates."""
-        assembly = assemble(
+    def _assemble(self, catalogue: Catalogue, weighed: Mapping[Candidate, Weight]) -> Assembly:
+        """The problem with these candidates."""
+        return assemble(
             self.history,
             self.demand.cohorts,
             weighed,
@@ -264,15 +266,12 @@ class Night:
             prices=self.scenario.optimizer_prices(),
             limits=self.scenario.optimizer_limits(),
         )
+
+    def _options(self, start: Selection | None) -> Options:
         section = self.scenario.solve
-        options = Options(
-            gap=section.gap,
-            time_limit_s=section.time_limit_s,
-            seed=section.seed,
-            start=self._start_for(assembly.problem),
-            clock=self._clock,
+        return Options(
+            gap=section.gap, time_limit_s=section.time_limit_s, seed=section.seed, start=start, clock=self._clock
         )
-        return assembly, solve(assembly.problem, options)
 
     def _maker(self, catalogue: Catalogue) -> Maker:
         return Maker(

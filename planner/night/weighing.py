@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from planner.delta.superblock import COMPOSED
 from planner.demand.cohorts import Cohort
 from planner.history.records import History
 from planner.night.making import Maker, find_chains
 from planner.optimize.assemble import Assembly
-from planner.optimize.plan import Plan
+from planner.optimize.probing import Effort, probe_in_rounds
+from planner.optimize.problem import IntArray
+from planner.optimize.projection_errors import Measured, Uncertainty
+from planner.optimize.solve import Options
 from planner.project.projector import Projection
 from planner.publish.publisher import is_published
 from planner.scenario import Scenario
@@ -25,11 +30,11 @@ from planner.weigh.rules import propose_pairs
 
 Weights = Mapping[Candidate, Weight]
 
-PlanWith = Callable[[Weights], tuple[Assembly, Plan]]
-"""The plan that a night would make with these weights."""
+AssembleWith = Callable[[Weights], Assembly]
+"""The problem that a night would solve with these weights."""
 
-MOST_ROUNDS = 6
-"""Of probing and planning again."""
+# What a candidate weighs that could not be built: no plan takes it.
+_UNBUILDABLE_BYTES = 1e15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +59,18 @@ class Weighing:
 
 @dataclass(slots=True)
 class Weigher:
-    """One run of weighing. `full_pulls_of` gives what pairs download without a delta, `plan_with` plans on trial."""
+    """One run of weighing.
+
+    `full_pulls_of` gives what pairs download without a delta; `assemble_with` and `solve_options` are for trial plans.
+    """
 
     scenario: Scenario
     history: History
     cohorts: Sequence[Cohort]
     maker: Maker
     full_pulls_of: Callable[[set[tuple[str, str]]], Mapping[tuple[str, str], int]]
-    plan_with: PlanWith
+    assemble_with: AssembleWith
+    solve_options: Options
     failed: dict[Candidate, str] = field(default_factory=dict)
 
     def weigh(self) -> Weighing:
@@ -96,43 +105,71 @@ class Weigher:
         budget_core_s = self.scenario.weigh.probe_core_s
         projections = {} if budget_core_s is None else self._project(wanted)
         self._measure([candidate for candidate in wanted if candidate not in projections], {})
-        left_core_s = budget_core_s or 0.0
-        for _ in range(MOST_ROUNDS):
-            probes = self._choose_probes(wanted, projections, left_core_s)
-            if not probes:
-                break
-            self._measure(probes, {})
-            known = self.maker.catalogue.weights()
-            left_core_s -= sum(known[one].server_cpu_s for one in probes if one in known)
-            # What was measured tells of what was not.
-            projections = self._project([one for one in wanted if one not in self.failed])
+        if budget_core_s is None or not projections:
+            return {}
+        self._record(projections)
+        projections = self._probe(wanted, projections, budget_core_s)
+        self._record(projections)
+        return projections
+
+    def _record(self, projections: Mapping[Candidate, Projection]) -> None:
         for candidate, found in projections.items():
             self.maker.catalogue.record_weight(candidate, weigh_projected(found))
-        return projections
+
+    def _probe(
+        self, wanted: Sequence[Candidate], projections: Mapping[Candidate, Projection], budget_core_s: float
+    ) -> dict[Candidate, Projection]:
+        """Measure what decides between plans, and plan again, until the plan is stable.
+
+        What is left of the projections, moved by what the probes tell of their neighbours.
+        """
+        known = self.maker.catalogue.weights()
+        weights = {one: weigh_projected(projections[one]) for one in wanted if one in projections}
+        assembly = self.assemble_with(weights | {one: known[one] for one in wanted if one in known})
+        rounds = probe_in_rounds(
+            assembly.problem,
+            _uncertainty(assembly, projections),
+            partial(self._measure_rows, assembly),
+            Effort(budget_cpu_s=budget_core_s, seed=self.scenario.solve.seed),
+            options=self.solve_options,
+        )
+        probed = 0
+        for one in rounds:
+            probed += len(one.probed)
+            doubt = "the plan is stable" if one.is_stable else f"up to {one.most_regret_fraction:.1%} might be saved"
+            self.maker.reporter.say(f"{probed} candidates probed: {doubt}")
+        known = self.maker.catalogue.weights()
+        moved = one.problem.candidates
+        return {
+            candidate: projections[candidate].move(wire_bytes, core_s)
+            for candidate, wire_bytes, core_s in zip(
+                assembly.candidates, moved.wire_bytes.tolist(), moved.server_cpu_s.tolist(), strict=True
+            )
+            if candidate in projections and candidate not in known and candidate not in self.failed
+        }
+
+    def _measure_rows(self, assembly: Assembly, rows: IntArray) -> Measured:
+        """Probe candidates by their numbers; one that cannot be built is of no use to any plan."""
+        probes = [assembly.candidates[row] for row in rows.tolist()]
+        self._measure(probes, {})
+        weights = self.maker.catalogue.weights()
+        found = [weights.get(one) for one in probes]
+        wire_bytes = [_UNBUILDABLE_BYTES if weight is None else weight.wire_bytes for weight in found]
+        stored_bytes = [_UNBUILDABLE_BYTES if weight is None else weight.stored_bytes for weight in found]
+        core_s = np.array([0.0 if weight is None else weight.server_cpu_s for weight in found])
+        return Measured(
+            candidate=rows,
+            wire_bytes=np.array(wire_bytes, np.float64),
+            stored_bytes=np.array(stored_bytes, np.float64),
+            server_cpu_s=core_s,
+            probe_cpu_s=core_s,
+        )
 
     def _project(self, wanted: Sequence[Candidate]) -> dict[Candidate, Projection]:
         """Projections of what was never measured, as far as there is a way to project it."""
         maker, known = self.maker, self.maker.catalogue.weights()
         unknown = [candidate for candidate in wanted if candidate not in known and candidate not in self.failed]
         return maker.site.project(self.history, unknown, known, workers=maker.workers, report=maker.reporter.advance)
-
-    def _choose_probes(
-        self, wanted: Sequence[Candidate], projections: Mapping[Candidate, Projection], left_core_s: float
-    ) -> list[Candidate]:
-        """What a plan would build although it was only projected, the most uncertain money first, within the budget."""
-        known = self.maker.catalogue.weights()
-        weights = {one: weigh_projected(found) for one, found in projections.items()}
-        weights |= {one: known[one] for one in wanted if one in known}
-        if not projections or left_core_s <= 0 or not weights:
-            return []
-        assembly, plan = self.plan_with(weights)
-        chosen = [assembly.candidates[number] for number in plan.build]
-        probes = []
-        for one in sorted((one for one in chosen if one in projections), key=lambda one: _doubt(projections[one])):
-            if projections[one].server_cpu_s.middle <= left_core_s:
-                left_core_s -= projections[one].server_cpu_s.middle
-                probes.append(one)
-        return probes
 
     def _measure(self, wanted: Sequence[Candidate], chains: Mapping[Pair, Chain]) -> None:
         """Make what was never weighed."""
@@ -234,6 +271,15 @@ def weighing_document(weighing: Weighing) -> dict[str, Any]:
     }
 
 
-def _doubt(projection: Projection) -> float:
-    """A sort key: the widest interval of bytes first."""
-    return projection.wire_bytes.low - projection.wire_bytes.high
+def _uncertainty(assembly: Assembly, projections: Mapping[Candidate, Projection]) -> Uncertainty:
+    """The intervals of a problem's candidates; what was measured has none."""
+    found = [projections.get(candidate) for candidate in assembly.candidates]
+    wire = [(1.0, 1.0) if one is None else one.wire_bytes.factors for one in found]
+    cpu = [(1.0, 1.0) if one is None else one.server_cpu_s.factors for one in found]
+    return Uncertainty(
+        wire_low_factor=np.array([low for low, _ in wire]),
+        wire_high_factor=np.array([high for _, high in wire]),
+        cpu_low_factor=np.array([low for low, _ in cpu]),
+        cpu_high_factor=np.array([high for _, high in cpu]),
+        probe_cpu_s=np.array([0.0 if one is None else one.server_cpu_s.middle for one in found]),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,16 @@ class Interval:
     middle: float
     high: float
 
+    def move(self, middle: float) -> Interval:
+        """The interval around another middle, as wide for its size."""
+        low, high = self.factors
+        return Interval(low=low * middle, middle=middle, high=high * middle)
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """What the middle is multiplied with at either end."""
+        return self.low / self.middle, self.high / self.middle
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Projection:
@@ -55,6 +65,12 @@ class Projection:
     server_cpu_s: Interval
     client_cpu_s: float
     peak_memory_bytes: int
+
+    def move(self, wire_bytes: float, server_cpu_s: float) -> Projection:
+        """The projection around other middles."""
+        return replace(
+            self, wire_bytes=self.wire_bytes.move(wire_bytes), server_cpu_s=self.server_cpu_s.move(server_cpu_s)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
