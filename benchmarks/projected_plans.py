@@ -28,7 +28,7 @@ from planner.optimize.probing import Effort, probe_in_rounds
 from planner.optimize.problem import BoolArray, Candidates, FloatArray, IntArray, Limits, Problem, no_parts
 from planner.optimize.projection_errors import Measured, Uncertainty
 from planner.optimize.solve import solve
-from planner.project.projector import DEVIATIONS
+from planner.project.projector import CPU_DOUBT, DEVIATIONS
 
 MULTIPLIERS = (1.0, 30.0, 1000.0)
 BUDGETS = (0.0, 0.02, 0.05, 0.1)
@@ -83,9 +83,10 @@ class Guess:
     def weights(self, is_measured: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Bytes and their relative errors, core-seconds and theirs."""
         found = []
-        for belief, terms, true in zip(self.beliefs, self.terms, self.true, strict=True):
-            taught = belief.learn(terms[is_measured], true[is_measured], self.doubts[is_measured])
-            projected, errors = taught.project(terms, self.doubts)
+        for belief, terms, true, scale in zip(self.beliefs, self.terms, self.true, (1.0, CPU_DOUBT), strict=True):
+            doubts = scale * self.doubts
+            taught = belief.learn(terms[is_measured], true[is_measured], doubts[is_measured])
+            projected, errors = taught.project(terms, doubts)
             found += [np.where(is_measured, true, projected), np.where(is_measured, 0.0, errors)]
         return found[0], found[1], found[2], found[3]
 

@@ -41,7 +41,7 @@ from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
 from planner.optimize.problem import BoolArray, FloatArray
 from planner.project.belief import Belief
-from planner.project.projector import BYTES_PRIOR, CPU_PRIOR, DEVIATIONS, Projector
+from planner.project.projector import BYTES_PRIOR, CPU_DOUBT, CPU_PRIOR, DEVIATIONS, Projector
 from planner.project.signature import compare, sign
 
 HISTORIES = {
@@ -65,7 +65,7 @@ RESULTS_FILE = "projections.json"
 class Scored:
     """A history's pairs (older, newer) with what they weigh, and what projections are made of, cold and learnt.
 
-    `cold` and `learnt` have the terms of bytes and of core-seconds; `doubts` are the relative errors of both.
+    `cold` and `learnt` have the terms of bytes and of core-seconds; `doubts` are the relative errors of either's bytes.
     """
 
     pairs: list[tuple[int, int]]
@@ -203,7 +203,7 @@ def tabulate(scored: Mapping[str, Scored], kind: int) -> list[dict[str, str | fl
         is_next = np.array([newer - older == 1 for older, newer in one.pairs])
         is_large = np.array(one.wire_bytes) >= LEAST_SCORED_BYTES
         first = fit_prior([other for key, other in scored.items() if key != name], kind)
-        cold_doubts, doubts = np.array(one.doubts)
+        cold_doubts, doubts = np.array(one.doubts) * (1.0, CPU_DOUBT)[kind]
         cold = judge(first.project(np.array(one.cold[kind]), cold_doubts), values, is_large)
         terms = np.array(one.learnt[kind])
         taught = first.learn(terms[is_next], values[is_next], doubts[is_next])

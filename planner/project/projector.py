@@ -32,6 +32,9 @@ CPU_PRIOR = Belief.prior((0.76, 4.1e-7, 2.6e-6, 0.02), (0.5, 0.5, 0.5, 10.0), 0.
 # Relative errors of one difference's projection, and of those of a candidate together, once packed.
 _ALONE_ERROR, _COMMON_ERROR = 0.08, 0.02
 
+CPU_DOUBT = 2.0
+"""Doubt of core-seconds over that of bytes: with it, 90 % intervals hold nine times in ten."""
+
 # A stock client applies and checks some 60 MB a second; what it holds is the largest object twice and a part.
 _CLIENT_S_PER_BYTE = 1.6e-8
 DEVIATIONS = 1.645
@@ -97,11 +100,16 @@ class _Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """Of candidates: terms of bytes (m, 5) and of core-seconds (m, 4), and relative errors of these (m,)."""
+    """Of candidates: terms of bytes (m, 5) and of core-seconds (m, 4), and relative errors of the former (m,)."""
 
     bytes: NDArray[np.float64]
     core_s: NDArray[np.float64]
     doubts: NDArray[np.float64]
+
+    @property
+    def cpu_doubts(self) -> NDArray[np.float64]:
+        """Relative errors of the terms of core-seconds: seconds of two differences differ more than their bytes."""
+        return CPU_DOUBT * self.doubts
 
 
 class Projector:
@@ -146,7 +154,7 @@ class Projector:
         terms = self.terms(wanted)
         about_bytes, about_cpu = self._learn(known, priors)
         sizes, size_errors = about_bytes.project(terms.bytes, terms.doubts)
-        cpu, cpu_errors = about_cpu.project(terms.core_s, terms.doubts)
+        cpu, cpu_errors = about_cpu.project(terms.core_s, terms.cpu_doubts)
         return {
             pair: Projection(
                 wire_bytes=_interval(sizes[number], size_errors[number]),
@@ -176,7 +184,7 @@ class Projector:
         core_s = np.array([max(one.server_cpu_s, 1e-3) for one in measured.values()])
         return (
             priors[0].learn(terms.bytes, sizes, terms.doubts),
-            priors[1].learn(terms.core_s, core_s, terms.doubts),
+            priors[1].learn(terms.core_s, core_s, terms.cpu_doubts),
         )
 
     def _look_at(self, pairs: Iterable[Pair]) -> None:
