@@ -28,7 +28,7 @@ from benchmarks.instances import one_stream
 from planner.optimize.evaluate import Selection, evaluate
 from planner.optimize.probing import Effort, choose_batch, probe_in_rounds
 from planner.optimize.problem import FloatArray, IntArray, Problem
-from planner.optimize.projection_errors import Belief, Measured, Uncertainty, join_measured, nothing_measured
+from planner.optimize.projection_errors import Outlook, Measured, Uncertainty, join_measured, nothing_measured
 from planner.optimize.solve import Options, solve
 
 BUDGETS = (0.02, 0.05, 0.1, 0.2)
@@ -132,12 +132,12 @@ def by_worth(
     found, candidates = nothing_measured(), len(world.truth.candidates)
     worth = np.random.default_rng(seed).random(candidates)
     for rounds_left in range(ROUNDS, -1, -1):
-        belief = Belief(projected=world.projected, uncertainty=world.uncertainty, measured=found)
-        problem = belief.expected() if learns else with_measured(world.projected, found)
+        outlook = Outlook(projected=world.projected, uncertainty=world.uncertainty, measured=found)
+        problem = outlook.expected() if learns else with_measured(world.projected, found)
         plan = solve(problem, Options(gap=PLAN_GAP))
         is_offered = np.isin(np.arange(candidates), plan.build) | (not chosen_only)
         left_cpu_s = budget_cpu_s - float(found.probe_cpu_s.sum())
-        probed = choose_batch(worth * is_offered * ~belief.is_known, world.uncertainty, left_cpu_s, rounds_left)
+        probed = choose_batch(worth * is_offered * ~outlook.is_known, world.uncertainty, left_cpu_s, rounds_left)
         if not len(probed):
             break
         found = join_measured(found, world.measure(probed))

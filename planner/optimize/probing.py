@@ -18,7 +18,7 @@ from planner.errors import InputError
 from planner.optimize.evaluate import Selection, evaluate
 from planner.optimize.plan import Plan
 from planner.optimize.problem import FloatArray, IntArray, Problem
-from planner.optimize.projection_errors import Belief, Measured, Uncertainty, join_measured, nothing_measured
+from planner.optimize.projection_errors import Outlook, Measured, Uncertainty, join_measured, nothing_measured
 from planner.optimize.solve import Options, solve
 
 _OPTIMISTIC_WEIGHT = 10.0
@@ -101,7 +101,7 @@ def probe_in_rounds(
         InfeasibleError: as `solve`.
     """
     options = options or Options()
-    belief = Belief(
+    outlook = Outlook(
         projected=projected,
         uncertainty=uncertainty,
         measured=measured or nothing_measured(),
@@ -109,10 +109,10 @@ def probe_in_rounds(
     )
     probed, spent_cpu_s = np.zeros(0, dtype=np.int64), 0.0
     for rounds_left in range(effort.rounds, -1, -1):
-        problem = belief.expected()
+        problem = outlook.expected()
         plan = solve(problem, options)
         options = replace(options, start=plan.selection)
-        doubt = weigh_doubt(belief, problem, plan, effort, options)
+        doubt = weigh_doubt(outlook, problem, plan, effort, options)
         is_stable = doubt.most_regret_fraction <= effort.tolerance_fraction + _ROUNDING
         yield Round(
             probed=probed,
@@ -127,7 +127,7 @@ def probe_in_rounds(
             return
         found = measure(probed)
         spent_cpu_s += float(found.probe_cpu_s.sum())
-        belief = replace(belief, measured=join_measured(belief.measured, found))
+        outlook = replace(outlook, measured=join_measured(outlook.measured, found))
 
 
 def choose_batch(worth: FloatArray, uncertainty: Uncertainty, left_cpu_s: float, rounds_left: int) -> IntArray:
@@ -151,18 +151,18 @@ def choose_batch(worth: FloatArray, uncertainty: Uncertainty, left_cpu_s: float,
     return np.array(chosen, dtype=np.int64)
 
 
-def weigh_doubt(belief: Belief, problem: Problem, plan: Plan, effort: Effort, options: Options) -> Doubt:
-    """What draws say against a plan of `belief.expected()`; the same draws for the same seed and measurements.
+def weigh_doubt(outlook: Outlook, problem: Problem, plan: Plan, effort: Effort, options: Options) -> Doubt:
+    """What draws say against a plan of `outlook.expected()`; the same draws for the same seed and measurements.
 
     A draw's plan is as good as the tolerance asks, and begins from the plan, so that it never costs more in its draw.
     Where no draw objects, as many are made again: a few draws say sooner that a plan is bad than that it is good.
     """
     quick = replace(options, gap=max(options.gap, effort.tolerance_fraction), start=plan.selection)
-    rng = np.random.default_rng([effort.seed, len(belief.measured.candidate)])
+    rng = np.random.default_rng([effort.seed, len(outlook.measured.candidate)])
     money, most_regret = np.zeros(len(problem.candidates)), 0.0
-    drawn_count = 0 if not belief.is_known.all() else 2 * effort.draws
+    drawn_count = 0 if not outlook.is_known.all() else 2 * effort.draws
     while drawn_count < effort.draws or (drawn_count < 2 * effort.draws and most_regret <= effort.tolerance_fraction):
-        drawn, drawn_count = belief.draw(rng), drawn_count + 1
+        drawn, drawn_count = outlook.draw(rng), drawn_count + 1
         standing = evaluate(drawn, plan.selection)
         errors = _error_money(problem, drawn, plan.selection)
         if standing.is_feasible:
@@ -173,9 +173,9 @@ def weigh_doubt(belief: Belief, problem: Problem, plan: Plan, effort: Effort, op
         else:
             most_regret = np.inf  # any of the plan's errors may be what breaks the limit
         money += np.abs(errors)
-    worth = np.where(belief.is_known, 0.0, money / drawn_count / np.maximum(belief.uncertainty.probe_cpu_s, 1e-9))
+    worth = np.where(outlook.is_known, 0.0, money / drawn_count / np.maximum(outlook.uncertainty.probe_cpu_s, 1e-9))
     if worth.any():
-        worth[list(solve(belief.optimistic(), quick).build)] *= _OPTIMISTIC_WEIGHT
+        worth[list(solve(outlook.optimistic(), quick).build)] *= _OPTIMISTIC_WEIGHT
     return Doubt(worth=worth, most_regret_fraction=most_regret)
 
 

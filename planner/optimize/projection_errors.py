@@ -97,7 +97,7 @@ def join_measured(first: Measured, second: Measured) -> Measured:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Belief:
+class Outlook:
     """Projections with their intervals, and what was measured of them.
 
     `keeps_probes`: what was measured is kept as an artifact, so its server CPU is paid already (`built`).

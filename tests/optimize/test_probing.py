@@ -12,7 +12,7 @@ from planner.errors import InputError
 from planner.optimize.evaluate import evaluate
 from planner.optimize.probing import Effort, Round, choose_batch, probe_in_rounds
 from planner.optimize.problem import IntArray, Limits, Problem
-from planner.optimize.projection_errors import Belief, Measured, Uncertainty, join_measured, nothing_measured
+from planner.optimize.projection_errors import Outlook, Measured, Uncertainty, join_measured, nothing_measured
 from planner.optimize.solve import Options, solve
 from tests.optimize.tiny import random_problem, two_step
 
@@ -151,8 +151,8 @@ def test_after_probing_everything_the_plan_is_that_of_the_true_weights(seed: int
 def test_a_stable_plan_costs_what_it_says_and_little_more_than_the_best(seed: int) -> None:
     """Probed until no draw objects, where the truth is one of the problems that the intervals speak of."""
     problem = one_stream(7, fixed_multiplier=100, seed=seed)
-    belief = Belief(projected=problem, uncertainty=intervals(problem), measured=nothing_measured())
-    truth = belief.draw(np.random.default_rng(seed))
+    outlook = Outlook(projected=problem, uncertainty=intervals(problem), measured=nothing_measured())
+    truth = outlook.draw(np.random.default_rng(seed))
     effort = replace(PLENTY, rounds=10, tolerance_fraction=1e-3)
     last = rounds_of(problem, truth, effort)[-1]
     assert last.is_stable
@@ -182,8 +182,8 @@ def test_probes_that_are_kept_are_paid() -> None:
     """Their server CPU is not charged again; the true weights stay what they are."""
     problem = one_stream(7, fixed_multiplier=1000, seed=1)
     measured = Bench(problem)(np.arange(4))
-    belief = Belief(projected=problem, uncertainty=intervals(problem), measured=measured, keeps_probes=True)
-    expected = belief.expected()
+    outlook = Outlook(projected=problem, uncertainty=intervals(problem), measured=measured, keeps_probes=True)
+    expected = outlook.expected()
     assert np.flatnonzero(expected.candidates.built).tolist() == [0, 1, 2, 3]
     assert np.array_equal(expected.candidates.server_cpu_s[:4], problem.candidates.server_cpu_s[:4])
 
@@ -194,22 +194,22 @@ def test_a_measured_candidate_moves_those_of_its_base_and_target_only() -> None:
     rows = problem.candidates
     first = Bench(problem)(np.array([0]))
     larger = replace(first, wire_bytes=first.wire_bytes * 1.2)
-    belief = Belief(projected=problem, uncertainty=intervals(problem), measured=larger)
-    factor = belief.expected().candidates.wire_bytes / rows.wire_bytes
+    outlook = Outlook(projected=problem, uncertainty=intervals(problem), measured=larger)
+    factor = outlook.expected().candidates.wire_bytes / rows.wire_bytes
     is_near = (rows.base == rows.base[0]) | (rows.target == rows.target[0])
     assert factor[0] == pytest.approx(1.2)
     assert (factor[is_near] > 1.0).all()
     assert factor[~is_near] == pytest.approx(1.0)
-    assert (belief.optimistic().candidates.wire_bytes[1:] < belief.expected().candidates.wire_bytes[1:]).all()
+    assert (outlook.optimistic().candidates.wire_bytes[1:] < outlook.expected().candidates.wire_bytes[1:]).all()
 
 
 def test_nine_in_ten_draws_lie_within_the_interval_and_its_halves_may_differ() -> None:
     problem = one_stream(6, seed=2)
     rows = len(problem.candidates)
     known = replace(intervals(problem), wire_low_factor=np.full(rows, 0.5), wire_high_factor=np.full(rows, 1.1))
-    belief = Belief(projected=problem, uncertainty=known, measured=nothing_measured())
+    outlook = Outlook(projected=problem, uncertainty=known, measured=nothing_measured())
     rng = np.random.default_rng(0)
-    drawn = np.array([belief.draw(rng).candidates.wire_bytes for _ in range(2000)]) / problem.candidates.wire_bytes
+    drawn = np.array([outlook.draw(rng).candidates.wire_bytes for _ in range(2000)]) / problem.candidates.wire_bytes
     assert np.quantile(drawn, [0.05, 0.5, 0.95]) == pytest.approx([0.5, 1.0, 1.1], rel=0.02)
 
 
