@@ -37,7 +37,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/static_deltas.py
 	$(BIN)/python -m benchmarks.projections
 	$(BIN)/python -m benchmarks.projected_plans
-	$(BIN)/python benchmarks/probing.py
+	$(BIN)/python -m benchmarks.probing
 
 stress: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.huge_file --no-stock

@@ -1,6 +1,6 @@
 """What projections cost a plan, and how far probes of a part of all candidates make it good again.
 
-    python benchmarks/probing.py [--seeds N] [--commits N ...] [--spread FRACTION]
+python -m benchmarks.probing [--seeds N] [--commits N ...] [--spread FRACTION]
 
 Every cell is the true cost of a plan above the proven optimum of the true weights, mean and worst over the seeds.
 Projections are off by a median of `--spread` (90th percentile 2.4 times that), a good half of it shared by candidates
@@ -11,24 +11,20 @@ are its part spent and, of that, the part spent on candidates that the plan keep
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from benchmarks.instances import one_stream
 from planner.optimize.evaluate import Selection, evaluate
 from planner.optimize.probing import Effort, choose_batch, probe_in_rounds
 from planner.optimize.problem import FloatArray, IntArray, Problem
-from planner.optimize.projection_errors import Outlook, Measured, Uncertainty, join_measured, nothing_measured
+from planner.optimize.projection_errors import Measured, Outlook, Uncertainty, join_measured, nothing_measured
 from planner.optimize.solve import Options, solve
 
 BUDGETS = (0.02, 0.05, 0.1, 0.2)

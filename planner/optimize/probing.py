@@ -18,7 +18,7 @@ from planner.errors import InputError
 from planner.optimize.evaluate import Selection, evaluate
 from planner.optimize.plan import Plan
 from planner.optimize.problem import FloatArray, IntArray, Problem
-from planner.optimize.projection_errors import Outlook, Measured, Uncertainty, join_measured, nothing_measured
+from planner.optimize.projection_errors import Measured, Outlook, Uncertainty, join_measured, nothing_measured
 from planner.optimize.solve import Options, solve
 
 _OPTIMISTIC_WEIGHT = 10.0

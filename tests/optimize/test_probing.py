@@ -12,7 +12,7 @@ from planner.errors import InputError
 from planner.optimize.evaluate import evaluate
 from planner.optimize.probing import Effort, Round, choose_batch, probe_in_rounds
 from planner.optimize.problem import IntArray, Limits, Problem
-from planner.optimize.projection_errors import Outlook, Measured, Uncertainty, join_measured, nothing_measured
+from planner.optimize.projection_errors import Measured, Outlook, Uncertainty, join_measured, nothing_measured
 from planner.optimize.solve import Options, solve
 from tests.optimize.tiny import random_problem, two_step
 
