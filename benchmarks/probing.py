@@ -11,6 +11,7 @@ are its part spent and, of that, the part spent on candidates that the plan keep
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
