@@ -7,6 +7,8 @@ commits and on a few long-term ones, with a tail of nearly none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from planner.optimize.problem import (
@@ -23,6 +25,7 @@ from planner.optimize.problem import (
 )
 
 FULL_BYTES = 40e6
+REBUILD_CHURN = 1.5  # times the full pull; by the saturation below a delta over one rebuild has 78 % of it
 CLOUD_PRICES = {"storage_per_gb": 0.023, "server_cpu_per_hour": 0.04, "egress_per_gb": 0.05}
 
 
@@ -44,6 +47,8 @@ def one_stream(
     window: int | None = None,
     max_hops: int | None = None,
     limits: Limits | None = None,
+    rebuilds: Sequence[int] = (),
+    most_tail_clients: int = 5,
     seed: int = 0,
 ) -> Problem:
     """A linear history whose clients all want the newest commit.
@@ -54,14 +59,16 @@ def one_stream(
         window: candidates reach back so many commits; None: all pairs.
         max_hops: of every client; None: any number.
         limits: of the whole plan.
+        rebuilds: commits that another toolchain built: deltas over one are nearly as large as a full pull.
+        most_tail_clients: clients on bases that hardly anybody is on: 0 to so many.
         seed: of sizes and clients.
     """
     rng = np.random.default_rng(seed)
     base, target = pairs(commits, window)
     return Problem(
         commits=tuple(f"c{index}" for index in range(commits)),
-        candidates=stream_candidates(rng, commits, base, target),
-        demands=head_demands(rng, commits, max_hops),
+        candidates=stream_candidates(rng, commits, base, target, rebuilds=rebuilds),
+        demands=head_demands(rng, commits, max_hops, most_tail_clients),
         prices=cloud_prices(fixed_multiplier),
         limits=limits or Limits(),
     )
@@ -76,10 +83,17 @@ def pairs(commits: int, window: int | None = None) -> tuple[IntArray, IntArray]:
 
 
 def stream_candidates(
-    rng: np.random.Generator, commits: int, base: IntArray, target: IntArray, full_bytes: float = FULL_BYTES
+    rng: np.random.Generator,
+    commits: int,
+    base: IntArray,
+    target: IntArray,
+    full_bytes: float = FULL_BYTES,
+    *,
+    rebuilds: Sequence[int] = (),
 ) -> Candidates:
-    """Weighed candidates of a linear history."""
+    """Weighed candidates of a linear history; a rebuild changes as much as some two hundred commits."""
     churn = rng.lognormal(0.0, 1.0, commits) * full_bytes / 150
+    churn[list(rebuilds)] += REBUILD_CHURN * full_bytes
     changed = np.cumsum(churn)
     apart = changed[target] - changed[base]
     wire = full_bytes * (1 - np.exp(-apart / full_bytes)) * rng.uniform(0.75, 1.25, len(base)) + 3000
@@ -96,22 +110,22 @@ def stream_candidates(
     )
 
 
-def stream_clients(rng: np.random.Generator, commits: int) -> FloatArray:
-    """Clients per commit, oldest first: a decaying crowd, a few long-term bases, and a tail of 0 to 5."""
+def stream_clients(rng: np.random.Generator, commits: int, most_tail_clients: int = 5) -> FloatArray:
+    """Clients per commit, oldest first: a decaying crowd, a few long-term bases, and a tail of nearly none."""
     age = np.arange(commits)[::-1]
     crowd = 3000 * np.exp(-age / 8.0) * rng.uniform(0.5, 1.5, commits)
-    tail = rng.integers(0, 6, commits)
+    tail = rng.integers(0, most_tail_clients + 1, commits)
     long_term = np.where(rng.random(commits) < 0.05, rng.integers(50, 500, commits), 0)
     return np.floor(crowd) + tail + long_term
 
 
-def head_demands(rng: np.random.Generator, commits: int, max_hops: int | None) -> Demands:
+def head_demands(rng: np.random.Generator, commits: int, max_hops: int | None, most_tail_clients: int = 5) -> Demands:
     """Everybody wants the newest commit."""
     rows = commits - 1
     return Demands(
         base=np.arange(rows),
         target=np.full(rows, commits - 1),
-        clients=stream_clients(rng, commits)[:rows],
+        clients=stream_clients(rng, commits, most_tail_clients)[:rows],
         full_pull_bytes=np.full(rows, FULL_BYTES),
         max_hops=np.full(rows, NO_HOP_LIMIT if max_hops is None else max_hops),
         max_wire_bytes=np.full(rows, np.inf),

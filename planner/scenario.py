@@ -18,7 +18,7 @@ from planner.errors import InputError, raise_collected
 from planner.history.encoding import is_ref_name
 from planner.history.files import read_bounded
 from planner.optimize.problem import Limits, Prices
-from planner.weigh.rules import RULES
+from planner.weigh.rules import MOST_CANDIDATES, RULES
 from planner.weigh.stock_client import CODECS_OF, OSTREE_CODECS, BuilderName
 
 FORMAT = "deltaplan-scenario/1"
@@ -98,6 +98,7 @@ class WeighSection(_Section, frozen=True):
     rules: tuple[str, ...] = ("direct", "parent", "bare-base")
     codecs: tuple[str, ...] = ()
     probe_core_s: Amount | None = None
+    most_candidates: Annotated[int, msgspec.Meta(ge=1)] = MOST_CANDIDATES
 
 
 class SolveSection(_Section, frozen=True):

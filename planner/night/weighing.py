@@ -75,7 +75,10 @@ class Weigher:
 
     def weigh(self) -> Weighing:
         """Propose, weigh, and prune. What is measured is kept as it comes, so that a cancelled run loses nothing."""
-        proposals, pruned = propose_pairs(self.history, self.cohorts, self.scenario.weigh.rules)
+        section = self.scenario.weigh
+        proposals, pruned = propose_pairs(
+            self.history, self.cohorts, section.rules, most_candidates=section.most_candidates
+        )
         catalogue = self.maker.catalogue
         self.failed = catalogue.failures()
         wanted = self._published(proposals) + self._candidates(proposals)

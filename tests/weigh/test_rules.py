@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from planner.demand.cohorts import Cohort
 from planner.errors import InputError
-from planner.history.records import History
+from planner.history.records import History, Tree
 from planner.weigh.rules import RULES, propose_pairs
 from tests.demand.histories import checksum_of, make_history, make_line
 
@@ -50,10 +52,11 @@ def test_parent_is_the_chain_back_from_the_target() -> None:
     assert _by_rule(make_line(5), _asking("v4", v1=1), "parent") == [("v3", "v4"), ("v2", "v3"), ("v1", "v2")]
 
 
-def test_window_is_the_last_five_releases_before_the_target() -> None:
-    """Straight to the target, newest first, whether anybody is on them or not."""
-    pairs = _by_rule(make_line(8), _asking("v8", v1=1), "window")
-    assert pairs == [(f"v{number}", "v8") for number in (7, 6, 5, 4, 3)]
+def test_window_is_every_release_from_the_last_five_before_it() -> None:
+    """Whether anybody is on them or not, the nearest first; releases after the target have no part in it."""
+    pairs = _by_rule(make_line(9), _asking("v8", v1=1), "window")
+    assert pairs[:8] == [(f"v{number - 1}", f"v{number}") for number in range(8, 1, -1)] + [("v6", "v8")]
+    assert set(pairs) == {(f"v{a}", f"v{b}") for b in range(1, 9) for a in range(max(1, b - 5), b)}
 
 
 def test_powers_are_steps_of_one_two_four_before_every_release() -> None:
@@ -80,10 +83,10 @@ def test_bare_base_goes_through_the_layers_of_a_merged_target() -> None:
     """Any base to each layer, each layer to the target; a layer that the history lacks is left out."""
     pairs = _by_rule(_merged(), _asking("m2", m1=5, new=1), "bare-base")
     assert pairs == [
-        ("m1", "b2"),
         ("b2", "m2"),
-        ("m1", "p2"),
         ("p2", "m2"),
+        ("m1", "b2"),
+        ("m1", "p2"),
         ("(empty)", "b2"),
         ("(empty)", "p2"),
     ]
@@ -101,19 +104,49 @@ def test_client_on_a_layer_goes_straight_to_the_merged_commit() -> None:
     assert _pruned(_merged(), asking, "bare-base")["b2", "b2"] == "base and target are the same commit"
 
 
-def test_big_demand_goes_through_the_three_bases_with_most_clients() -> None:
-    """Every base, the empty one included, to each of the three; nobody goes 'through' having nothing."""
+def test_big_demand_goes_through_the_bases_with_most_clients() -> None:
+    """Hub by hub: it to the target, then every older base to it; nobody goes 'through' having nothing."""
     asking = _asking("v6", v1=10, v2=1, v3=30, v4=20, v5=2, new=99)
     pairs = _by_rule(make_line(6), asking, "big-demand")
-    assert list(dict.fromkeys(hub for _, hub in pairs)) == ["v3", "v4", "v1"]
-    assert [base for base, hub in pairs if hub == "v3"] == ["v1", "v2", "v4", "v5", "(empty)"]
+    assert [base for base, hub in pairs if hub == "v6"] == ["v3", "v4", "v1", "v5", "v2"]
+    assert [base for base, hub in pairs if hub == "v3"] == ["v1", "v2", "(empty)"]
+    assert pairs[:4] == [("v3", "v6"), ("v1", "v3"), ("v2", "v3"), ("(empty)", "v3")]
+
+
+def test_big_demand_has_ten_hubs() -> None:
+    """The newest of equals; bases with fewer clients are none."""
+    pairs = _by_rule(make_line(14), _asking("v14", **{f"v{n}": 2 if n == 3 else 1 for n in range(1, 14)}), "big-demand")
+    assert [base for base, hub in pairs if hub == "v14"] == ["v3", *(f"v{n}" for n in range(13, 4, -1))]
+
+
+def test_relays_lead_on_from_releases_that_nobody_is_on() -> None:
+    """From the five after each base to the target, then to each of the biggest bases; never back."""
+    pairs = _by_rule(make_line(12), _asking("v12", v2=1, v8=9, new=4), "relays")
+    relays = [3, 4, 5, 6, 7, 9, 10, 11]
+    assert set(pairs[: len(relays)]) == {(f"v{n}", "v12") for n in relays}
+    assert set(pairs[len(relays) :]) == {(f"v{n}", "v8") for n in (3, 4, 5, 6, 7)}
+
+
+def test_big_pairs_join_the_biggest_bases_older_to_newer() -> None:
+    """The biggest two first, then the third with both, and so on."""
+    asking = _asking("v6", v4=9, v2=8, v5=7, v1=1, new=50)
+    pairs = _by_rule(make_line(6), asking, "big-pairs")
+    assert pairs[:3] == [("v2", "v4"), ("v4", "v5"), ("v2", "v5")]
+    assert set(pairs[3:]) == {("v1", "v2"), ("v1", "v4"), ("v1", "v5")}
+
+
+def test_targets_take_turns() -> None:
+    """Where only the first pairs are kept, those of no target are all of them."""
+    asking = [*_asking("v5", v1=9, v2=8, v3=7), *_asking("v6", v1=1, v4=2)]
+    pairs = _by_rule(make_line(6), asking, "big-demand")
+    assert pairs[:2] == [("v1", "v5"), ("v4", "v6")]
 
 
 def test_big_demand_counts_a_base_once() -> None:
     """Two cohorts on one base (other abilities) are one hub with the sum of their clients."""
     cohorts = [*_asking("v6", v1=6, v2=5, v3=4), *_asking("v6", v2=2, v3=1, v4=3)]
     pairs = _by_rule(make_line(6), cohorts, "big-demand")
-    assert list(dict.fromkeys(hub for _, hub in pairs)) == ["v2", "v1", "v3"]
+    assert [base for base, hub in pairs if hub == "v6"] == ["v2", "v1", "v3", "v4"]
     assert not [pair for pair in pairs if pair[0] == pair[1]]
 
 
@@ -128,14 +161,14 @@ def test_pairs_that_no_route_can_use_are_pruned_with_the_reason() -> None:
     history, asking = make_line(4), _asking("v4", v3=1)
     assert _kept(history, asking, "parent", "window") == [("v3", "v4")]
     assert _pruned(history, asking, "parent", "window") == dict.fromkeys(
-        [("v2", "v3"), ("v1", "v2"), ("v2", "v4"), ("v1", "v4")], "no demand's route can use it"
+        [("v2", "v3"), ("v1", "v2"), ("v1", "v3"), ("v2", "v4"), ("v1", "v4")], "no demand's route can use it"
     )
 
 
 def test_pair_is_useful_only_to_one_cohort_at_a_time() -> None:
     """The way v2 -> v3 joins what one cohort reaches to what reaches another's target: nobody follows it."""
     asking = [*_asking("v2", v1=1), *_asking("v4", v3=1)]
-    assert _kept(make_line(4), asking, "parent") == [("v1", "v2"), ("v3", "v4")]
+    assert _kept(make_line(4), asking, "parent") == [("v3", "v4"), ("v1", "v2")]
     assert ("v2", "v3") in _kept(make_line(4), [*asking, *_asking("v4", v1=1)], "parent")
 
 
@@ -176,3 +209,72 @@ def test_unknown_rule_is_refused() -> None:
 def test_no_cohorts_no_pairs(rule: str) -> None:
     """Nobody asks, nothing is proposed."""
     assert propose_pairs(make_line(5), [], [rule]) == ((), ())
+
+
+def test_too_many_pairs_lose_the_last_of_each_rule() -> None:
+    """With the reason; a rule with few pairs keeps them all, and so do the demands' own pairs."""
+    history, asking = make_line(30), _asking("v30", v1=9, v5=1)
+    proposals, pruned = propose_pairs(history, asking, ["direct", "powers", "parent", "window"], most_candidates=90)
+    assert len(proposals) == 90
+    reasons = {one.reason for one in pruned}
+    assert reasons == {f"more than 90 candidates: among the last of the rule {rule}" for rule in ("powers", "window")}
+    dropped = {(one.base, one.target) for one in pruned}
+    assert not dropped & {(cohort.base, cohort.target) for cohort in asking}
+    assert not dropped & set(RULES["parent"](history, asking))
+
+
+@pytest.mark.parametrize("most_candidates", range(1, 40, 3))
+def test_direct_pair_of_a_cohort_is_never_dropped(most_candidates: int) -> None:
+    """Whichever rule proposed it, and even where these pairs alone are too many; nothing vanishes without a word."""
+    history, asking = make_line(12), _asking("v12", v1=3, v4=2, v7=1, v11=5)
+    proposals, pruned = propose_pairs(history, asking, ["big-demand", "window"], most_candidates=most_candidates)
+    kept = {(one.base, one.target) for one in proposals}
+    assert {(cohort.base, cohort.target) for cohort in asking} <= kept
+    assert len(kept) <= max(most_candidates, len(asking))
+    assert kept | {(one.base, one.target) for one in pruned} == set(RULES["window"](history, asking)) | set(
+        RULES["big-demand"](history, asking)
+    )
+
+
+def test_what_is_kept_of_too_many_leads_somewhere() -> None:
+    """A pair that only led on to dropped ones is dropped too, as one that no route can use."""
+    history, asking = make_line(40), _asking("v40", v1=1)
+    proposals, pruned = propose_pairs(history, asking, ["direct", "parent"], most_candidates=10)
+    assert [one.rule for one in proposals] == ["direct"]
+    assert {one.reason for one in pruned if "route" in one.reason} == {"no demand's route can use it"}
+    assert len(pruned) == 39
+
+
+def _built(versions: dict[str, str]) -> History:
+    """A line of commits whose ten files are at the versions given as letters."""
+    line = make_line(len(versions))
+    trees = {
+        name: Tree(files={f"f{n}": f"{n}{v}" for n, v in enumerate(row)}, dirs={}) for name, row in versions.items()
+    }
+    commits = {
+        checksum: replace(commit, tree=name)
+        for (checksum, commit), name in zip(line.commits.items(), trees, strict=True)
+    }
+    return replace(line, commits=commits, trees=trees)
+
+
+def test_rebuilds_gather_bases_on_either_side() -> None:
+    """v4 changed all: v3 and v4 are joined, lead to the target, and every base leads to both."""
+    rows = ["aaaaaaaaaa", "baaaaaaaaa", "bbaaaaaaaa", "xxxxxxxxxx", "yxxxxxxxxx", "yyxxxxxxxx"]
+    history = _built({f"t{number}": row for number, row in enumerate(rows)})
+    pairs = _by_rule(history, _asking("v6", v1=1, v2=1, v5=1), "rebuilds")
+    assert pairs == [
+        ("v3", "v4"),
+        ("v4", "v6"),
+        ("v3", "v6"),
+        ("v1", "v4"),
+        ("v1", "v3"),
+        ("v2", "v4"),
+        ("v2", "v3"),
+    ]
+
+
+def test_without_rebuilds_nothing_is_proposed_for_them() -> None:
+    """Each release changes as much as the next."""
+    history = _built({f"t{number}": row for number, row in enumerate(["aaaa", "bbbb", "cccc", "dddd"])})
+    assert _by_rule(history, _asking("v4", v1=1), "rebuilds") == []
