@@ -42,11 +42,11 @@ class ChangeFinder:
             RepositoryError: an object is missing or corrupt.
         """
         missing = self.contents.missing(base, target)
-        trees = {commit.checksum: commit.tree for commit in self.contents.objects.history.commits.values()}
+        commits = self.contents.objects.history.commits
         changed: dict[str, str] = {}
         moved: dict[str, str] = {}
         gone: dict[str, str] = {}
-        for path, old, new in self._walk(trees[base] if base != EMPTY else None, trees[target], ""):
+        for path, old, new in self._walk(commits[base].tree if base != EMPTY else None, commits[target].tree, ""):
             if old is not None and new is None:
                 gone[path] = old
             if new is None or ObjectName(ObjectKind.FILE, new) not in missing:

@@ -17,6 +17,9 @@ from planner.compiled import kernels
 from planner.delta.bsdiff import Content, is_text
 from planner.project import signature_kernels
 
+MOST_TEXT_BYTES = 2**28
+"""Longer texts are marked as binaries are: their pieces would take twice their size in memory."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
@@ -69,9 +72,11 @@ class Lack:
 def sign(content: Content) -> Signature:
     """A content's signature; the same on every machine."""
     data = np.frombuffer(content, np.uint8)
-    has_text = is_text(content)
-    prints, starts = np.empty((2, len(data)), np.uint32)
-    novelties = np.empty(len(data) if has_text else 0, np.uint8)
+    has_text = is_text(content) and len(data) <= MOST_TEXT_BYTES
+    # No piece of text is shorter than four bytes, and a binary is marked once in 64: of more, the first are taken.
+    rows = len(data) // 4 + 1 if has_text else len(data) // 16 + 64
+    prints, starts = np.empty((2, rows), np.uint32)
+    novelties = np.empty(rows if has_text else 0, np.uint8)
     run: Any = kernels(signature_kernels, len(data))
     if has_text:
         count = run.cut_text(data, prints, starts, novelties, np.zeros(1 << 16, np.uint8))

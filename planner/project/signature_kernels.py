@@ -26,8 +26,8 @@ BINARY_MARK = 1 << 26
 def cut_text(content: Array, prints: Array, starts: Array, novelties: Array, last_seen: Array) -> int:
     """Fill a row for each piece: its fingerprint (1 to 2^32 - 1), its start, how many of its bytes were not foreseen.
 
-    A byte is foreseen if it followed the same two bytes the last time. `last_seen` is 65,536 zeros (uint8); there are
-    at most as many pieces as bytes. Returns their number.
+    A byte is foreseen if it followed the same two bytes the last time. `last_seen` is 65,536 zeros (uint8); there is at
+    most one piece for every four bytes, and one more. Returns their number.
     """
     count, start, novelty = 0, 0, 0
     window = np.int64(0)

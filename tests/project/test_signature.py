@@ -72,6 +72,21 @@ def test_pieces_of_text_cover_it_and_are_short() -> None:
     assert (signature.novelties <= lengths).all()
 
 
+def test_a_content_that_is_marked_everywhere_is_no_more_work() -> None:
+    """Eight bytes that are marks, over and over: rows are bounded, and what is known stays right."""
+    kernels = compiled(signature_kernels)
+    data = np.frombuffer(contents("random"), np.uint8)
+    prints, starts = np.zeros((2, 5), np.uint32)
+    assert kernels.mark_binary(data, prints, starts) == 5
+
+
+def test_a_very_long_text_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("planner.project.signature.MOST_TEXT_BYTES", 1000)
+    signature = sign(contents("text"))
+    assert not signature.is_text
+    assert len(signature.prints) < len(contents("text")) / 20
+
+
 def test_marks_of_a_binary_move_with_its_bytes() -> None:
     data = contents("random")
     before, after = sign(b"\0" + data), sign(b"\0" + bytes(1000) + data)
