@@ -26,7 +26,7 @@ MOST_CANDIDATES = 20_000
 # MOST_CANDIDATES; see docs/decisions/0010-candidate-rules.md before changing one.
 _WINDOW_RELEASES = 5
 _HUBS = 10
-_BIG_BASES = 100
+_BIG_BASES = 70
 _MOST_REBUILDS = 8
 
 
@@ -120,10 +120,10 @@ def _among(commits: Sequence[str], order: Mapping[str, int]) -> Pairs:
 
 
 def _rebuilds(history: History, cohorts: Sequence[Cohort]) -> Pairs:
-    """Over a rebuild once for all: a delta over it is about as large from any base, so bases gather on either side.
+    """Over a rebuild once for all: a delta over it is about as large from any base, so bases gather before it.
 
-    The releases before and after each rebuild among each other and to every target; then, from every base, to the ends
-    of its own stretch between rebuilds, to the beginning of the next, and to that of the newest.
+    The releases before and after each rebuild among each other and to every target; then every base to the last release
+    before the next rebuild.
     """
     yield from take_turns(_over_rebuilds(history, line, cohorts) for line in _lines(history, cohorts))
 
@@ -136,9 +136,8 @@ def _over_rebuilds(history: History, line: Sequence[str], cohorts: Sequence[Coho
     for target in dict.fromkeys(cohort.target for cohort in cohorts if cohort.target in place):
         yield from ((side, target) for side in sides if place[side] > place[target])
     for base in dict.fromkeys(cohort.base for cohort in cohorts if cohort.base in place):
-        crossed = [rebuild for rebuild in rebuilds if rebuild < place[base]]
-        hubs = {number for rebuild in crossed[-1:] for number in (rebuild, rebuild + 1)} | set(crossed[:1])
-        yield from ((base, line[hub]) for hub in sorted(hubs) if hub < place[base])
+        lasts = [rebuild + 1 for rebuild in rebuilds if rebuild + 1 < place[base]]
+        yield from ((base, line[last]) for last in lasts[-1:])
 
 
 def _lines(history: History, cohorts: Sequence[Cohort]) -> list[list[str]]:
