@@ -22,8 +22,8 @@ Pairs = Iterator[tuple[str, str]]
 MOST_CANDIDATES = 20_000
 """Pairs kept by default: each has to be weighed, and the optimizer takes seconds for so many, minutes for 500,000."""
 
-# On streams of 1,000 commits these keep the loss against all pairs well below 0.5 % and hardly exceed
-# MOST_CANDIDATES; see docs/decisions/0010-candidate-rules.md before changing one.
+# On streams of 1,000 commits these keep the loss against all pairs below 0.5 % and stay below MOST_CANDIDATES; see
+# docs/decisions/0010-candidate-rules.md before changing one.
 _WINDOW_RELEASES = 5
 _HUBS = 10
 _BIG_BASES = 70
