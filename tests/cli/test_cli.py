@@ -214,6 +214,7 @@ def _break(scenario: Path, old: str, new: str) -> None:
         ("egress_per_gb = 1.0", "egress_per_gb = inf", "prices.egress_per_gb"),
         ('"bare-base"', '"bear-base"', "weigh.rules[2]: is no candidate rule"),
         ('codecs = []', 'codecs = ["zip"]', "weigh.codecs[0]: is no codec of this repository"),
+        ('codecs = []', 'codecs = []\nmost_candidates = 0', "weigh.most_candidates"),
         ('layers = ["B3"]', 'layers = ["B9"]', "source.commits[4].layers: is no commit above this one"),
         ('ref = "device", released_at = 2024-01-10', 'ref = "../x", released_at = 2024-01-10', "source.commits[2].ref"),
         ("[demand]", "[demand", "small.toml"),
