@@ -27,13 +27,16 @@ def inflate_chunks(file: BinaryIO, content_bytes: int, where: str) -> Iterator[b
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     made_bytes, packed = 0, b""
     try:
-        while not inflate.eof and (packed or (packed := file.read(CHUNK_BYTES))):
+        while not inflate.eof and made_bytes <= content_bytes:
+            packed = packed or file.read(CHUNK_BYTES)
             chunk = inflate.decompress(packed, CHUNK_BYTES)
+            # All of the file may be taken in while some of the content is still to come out.
+            if not packed and not chunk:
+                break
             packed = inflate.unconsumed_tail
             made_bytes += len(chunk)
-            if made_bytes > content_bytes:
-                break
-            yield chunk
+            if made_bytes <= content_bytes:
+                yield chunk
     except zlib.error as error:
         raise RepositoryError("is corrupt", path=where, reason=str(error)) from error
     if made_bytes != content_bytes or not inflate.eof:

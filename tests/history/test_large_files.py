@@ -30,6 +30,14 @@ def test_chunks_are_the_content(content_bytes: int) -> None:
     assert b"".join(check_chunks(HEADER, read_chunks(io.BytesIO(content)), checksum, "here")) == content
 
 
+def test_what_is_packed_best_is_whole_whatever_is_left_of_the_last_chunk() -> None:
+    """Of a long run the last bytes come out when nothing is left to take in."""
+    for rest_bytes in range(600):
+        content_bytes = CHUNK_BYTES + rest_bytes
+        chunks = inflate_chunks(io.BytesIO(deflated(bytes(content_bytes))), content_bytes, "here")
+        assert sum(map(len, chunks)) == content_bytes
+
+
 @pytest.mark.parametrize(
     ("packed", "claimed_bytes"),
     [
