@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -24,8 +24,13 @@ from planner.build.pool import Pool
 from planner.build.tools import is_missing
 from planner.errors import BuildError, PlannerError, ToolError
 
+ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 ResultT_co = TypeVar("ResultT_co", covariant=True)
+
+
+TASKS_OF_A_WORKER = 4
+"""Lots for each worker: enough that none waits long for the last one."""
 
 
 class Task(Protocol[ResultT_co]):
@@ -80,6 +85,24 @@ def run_tasks(
     finally:
         for job in running.values():
             job.kill()
+
+
+def share_out(items: Iterable[ItemT], size: Callable[[ItemT], float], enough: float) -> Iterator[list[ItemT]]:
+    """Items in order, as many together as make a task long enough.
+
+    >>> list(share_out([3, 1, 1, 1, 5], float, 3.0))
+    [[3], [1, 1, 1], [5]]
+    """
+    lot: list[ItemT] = []
+    total = 0.0
+    for item in items:
+        lot.append(item)
+        total += size(item)
+        if total >= enough:
+            yield lot
+            lot, total = [], 0.0
+    if lot:
+        yield lot
 
 
 def cpu_s() -> float:

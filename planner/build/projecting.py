@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from planner.build.processes import Refused, run_tasks
+from planner.build.processes import TASKS_OF_A_WORKER, Refused, run_tasks, share_out
 from planner.build.workshop import Report, Workshop
 from planner.delta.contents import CommitContents, Contents
 from planner.delta.difference_pool import DifferencePool
@@ -19,7 +19,7 @@ from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
 from planner.history.records import EMPTY, History
 from planner.project.belief import Belief
-from planner.project.looks import Looker, by_target
+from planner.project.looks import Looker, find_unseen
 from planner.project.projector import BYTES_PRIOR, CPU_PRIOR, Measurement, Pair, Projection, Projector
 from planner.weigh.candidates import Candidate, Weight
 from planner.weigh.stock_client import STOCK_CODEC
@@ -37,7 +37,6 @@ PRIORS: Mapping[str, tuple[Belief, Belief]] = {
 
 # Bytes of new contents that a task looks at: less, and starting its process takes longer than looking.
 _TASK_BYTES = 50_000_000
-_TASKS_OF_A_WORKER = 4
 # Deltas that are learnt from, the newest targets': more change nothing, and each is looked at.
 _MOST_LEARNT = 500
 
@@ -114,13 +113,11 @@ def _look_at(
     workers: int,
     report: Report,
 ) -> None:
-    fresh = {}
-    for new, olds in by_target(pairs).items():
-        seen = pool.looks(new)
-        left = [old for old in olds if old not in seen]
-        if left:
-            fresh[new] = left
-    tasks = [LookTask(workshop, tuple(lot)) for lot in _share_out(fresh, contents, workers)]
+    fresh = find_unseen(pairs, pool)
+    tasks = [
+        LookTask(workshop, tuple((old, new) for new in lot for old in fresh[new]))
+        for lot in _share_out(fresh, contents, workers)
+    ]
     with closing(run_tasks(tasks, workshop.pool, workers=workers, preload="planner.project.loaded")) as outcomes:
         for done, (_, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Refused):
@@ -128,17 +125,8 @@ def _look_at(
             report("project", done, len(tasks), "contents looked at")
 
 
-def _share_out(fresh: Mapping[str, Sequence[str]], contents: Contents, workers: int) -> Iterator[list[tuple[str, str]]]:
-    """Pairs in lots of about as many bytes, in their order: versions of one file stay together."""
+def _share_out(fresh: Mapping[str, Sequence[str]], contents: Contents, workers: int) -> Iterator[list[str]]:
+    """New contents in lots of about as many bytes, in their order: versions of one file stay together."""
     sizes = {new: contents.size_bytes(new) * (1 + len(olds)) for new, olds in fresh.items()}
-    enough_bytes = max(_TASK_BYTES, sum(sizes.values()) // (_TASKS_OF_A_WORKER * workers))
-    lot: list[tuple[str, str]] = []
-    lot_bytes = 0
-    for new, olds in fresh.items():
-        lot += [(old, new) for old in olds]
-        lot_bytes += sizes[new]
-        if lot_bytes >= enough_bytes:
-            yield lot
-            lot, lot_bytes = [], 0
-    if lot:
-        yield lot
+    enough_bytes = max(_TASK_BYTES, sum(sizes.values()) // (TASKS_OF_A_WORKER * workers))
+    return share_out(fresh, sizes.__getitem__, enough_bytes)

@@ -22,7 +22,7 @@ import msgspec
 
 from planner.build.native_delta import write_beside
 from planner.build.pool import MAX_DELTA_BYTES, Pool
-from planner.build.processes import Refused, Task, cpu_s, run_tasks
+from planner.build.processes import TASKS_OF_A_WORKER, Refused, Task, cpu_s, run_tasks, share_out
 from planner.delta.compose import Hop
 from planner.delta.contents import CommitContents, Contents
 from planner.delta.difference_pool import DifferencePool
@@ -52,8 +52,6 @@ Report = Callable[[str, int, int, str], None]
 
 # Projected seconds of a task that makes differences: less, and starting its process takes longer than the work.
 _TASK_CORE_S = 1.0
-# Enough that no worker waits long for the last one.
-_TASKS_OF_A_WORKER = 4
 _MAX_NOTE_BYTES = 2**28
 _ORDER = "order.json"
 # Differences that are kept: those of some dozens of releases of a large system.
@@ -373,14 +371,6 @@ def _share_out(pairings: Sequence[Pairing], workers: int) -> Iterator[list[Pairi
     def project_core_s(pairing: Pairing) -> float:
         return sum(project_diff_core_s(source.size_bytes, pairing.size_bytes) for source in pairing.sources[:1])
 
-    enough_core_s = max(_TASK_CORE_S, sum(map(project_core_s, pairings)) / (_TASKS_OF_A_WORKER * workers))
-    lot: list[Pairing] = []
-    lot_core_s = 0.0
-    for pairing in sorted(pairings, key=lambda one: (-project_core_s(one), one.checksum)):
-        lot.append(pairing)
-        lot_core_s += project_core_s(pairing)
-        if lot_core_s >= enough_core_s:
-            yield lot
-            lot, lot_core_s = [], 0.0
-    if lot:
-        yield lot
+    enough_core_s = max(_TASK_CORE_S, sum(map(project_core_s, pairings)) / (TASKS_OF_A_WORKER * workers))
+    ordered = sorted(pairings, key=lambda one: (-project_core_s(one), one.checksum))
+    return share_out(ordered, project_core_s, enough_core_s)

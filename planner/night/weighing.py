@@ -85,7 +85,8 @@ class Weigher:
         before = catalogue.weights().keys()
         projections = self._project_and_probe(wanted)
         wanted += self._weigh_composed()
-        known = {candidate: weigh_projected(found) for candidate, found in projections.items()} | catalogue.weights()
+        measured = catalogue.weights()
+        known = {candidate: weigh_projected(found) for candidate, found in projections.items()} | measured
         failures = tuple(
             Pruned(base=c.base, target=c.target, codec=c.codec, reason=f"cannot be built: {self.failed[c]}")
             for c in wanted
@@ -97,8 +98,8 @@ class Weigher:
             weighed=kept,
             rules={(c.base, c.target): COMPOSED for c in wanted} | {(p.base, p.target): p.rule for p in proposals},
             pruned=(*pruned, *failures, *rejected),
-            measured=len(catalogue.weights().keys() & set(wanted) - before),
-            accuracy=judge_projections(catalogue.weights(WeightStatus.PROJECTED), catalogue.weights()),
+            measured=len(measured.keys() & set(wanted) - before),
+            accuracy=judge_projections(catalogue.weights(WeightStatus.PROJECTED), measured),
         )
 
     # -- measuring and projecting ------------------------------------------------------------------------------

@@ -39,11 +39,8 @@ class Looker:
         Raises:
             RepositoryError: an object is missing or corrupt.
         """
-        for new, olds in by_target(pairs).items():
-            seen = self.pool.looks(new)
-            fresh = [old for old in olds if old not in seen]
-            if fresh:
-                self.pool.keep_looks(new, self._look(new, fresh, seen))
+        for new, olds in find_unseen(pairs, self.pool).items():
+            self.pool.keep_looks(new, self._look(new, olds, self.pool.looks(new)))
 
     def _look(self, new: str, olds: Sequence[str], seen: Mapping[str, Look]) -> dict[str, Look]:
         """Looks at a new content's differences; binaries are sampled where old has least and most of it.
@@ -99,6 +96,17 @@ def by_target(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     for old, new in pairs:
         olds[new].append(old)
     return dict(olds)
+
+
+def find_unseen(pairs: Iterable[tuple[str, str]], pool: DifferencePool) -> dict[str, list[str]]:
+    """Of each new content the old ones whose difference was never looked at, where there are any."""
+    unseen = {}
+    for new, olds in by_target(pairs).items():
+        seen = pool.looks(new)
+        left = [old for old in olds if old not in seen]
+        if left:
+            unseen[new] = left
+    return unseen
 
 
 def _raw(lack: Lack, signature: Signature) -> float:

@@ -65,7 +65,7 @@ def test_lots_of_any_size_see_the_same(world: World, tmp_path: Path, monkeypatch
     found = []
     for task_bytes in (1, 50_000_000):
         monkeypatch.setattr(projecting, "_TASK_BYTES", task_bytes)
-        monkeypatch.setattr(projecting, "_TASKS_OF_A_WORKER", 1000)
+        monkeypatch.setattr(projecting, "TASKS_OF_A_WORKER", 1000)
         found.append(project(Workshop(world.path, Pool(tmp_path / str(task_bytes))), history, wanted))
     assert found[0] == found[1]
 
