@@ -28,7 +28,10 @@ from planner.optimize.probing import Effort, probe_in_rounds
 from planner.optimize.problem import BoolArray, Candidates, FloatArray, IntArray, Limits, Problem, no_parts
 from planner.optimize.projection_errors import Measured, Uncertainty
 from planner.optimize.solve import solve
-from planner.project.projector import CPU_DOUBT, DEVIATIONS
+from planner.project.quantities import DEVIATIONS, Quantity
+
+PLANNED = (Quantity.WIRE_BYTES, Quantity.SERVER_CPU_S)
+"""What plans here depend on."""
 
 MULTIPLIERS = (1.0, 30.0, 1000.0)
 BUDGETS = (0.0, 0.02, 0.05, 0.1)
@@ -74,17 +77,16 @@ class Guess:
     """Weights as far as they are measured, and what that tells of the others."""
 
     def __init__(self, one: Scored, others: list[Scored], *, is_learnt: bool) -> None:
-        self.true = np.array(one.wire_bytes), np.array(one.core_s)
-        self.terms = [np.array(terms) for terms in (one.learnt if is_learnt else one.cold)]
-        self.doubts = np.array(one.doubts[is_learnt])
-        self.beliefs = [fit_prior(others, quantity) for quantity in (0, 1)]
+        self.true = {quantity: one.weights(quantity) for quantity in PLANNED}
+        self.terms = one.terms(is_learnt=is_learnt)
+        self.beliefs = {quantity: fit_prior(others, quantity) for quantity in PLANNED}
         self.first = np.array([is_learnt and newer - older == 1 for older, newer in one.pairs])
 
     def weights(self, is_measured: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Bytes and their relative errors, core-seconds and theirs."""
         found = []
-        for belief, terms, true, scale in zip(self.beliefs, self.terms, self.true, (1.0, CPU_DOUBT), strict=True):
-            doubts = scale * self.doubts
+        for quantity, belief in self.beliefs.items():
+            terms, true, doubts = self.terms.of[quantity], self.true[quantity], self.terms.doubts_of(quantity)
             taught = belief.learn(terms[is_measured], true[is_measured], doubts[is_measured])
             projected, errors = taught.project(terms, doubts)
             found += [np.where(is_measured, true, projected), np.where(is_measured, 0.0, errors)]
@@ -94,7 +96,7 @@ class Guess:
 def make_problem(one: Scored, multiplier: float, seed: int) -> Problem:
     """All pairs with their true weights; a full pull takes half as much again as the largest delta."""
     pairs = np.array(one.pairs)
-    wire_bytes = np.array(one.wire_bytes)
+    wire_bytes = one.weights(Quantity.WIRE_BYTES)
     commits = int(pairs.max()) + 1
     demands = head_demands(np.random.default_rng(seed), commits, None)
     return Problem(
@@ -104,7 +106,7 @@ def make_problem(one: Scored, multiplier: float, seed: int) -> Problem:
             target=pairs[:, 1],
             wire_bytes=wire_bytes,
             stored_bytes=wire_bytes,
-            server_cpu_s=np.array(one.core_s),
+            server_cpu_s=one.weights(Quantity.SERVER_CPU_S),
             client_cpu_s=np.zeros(len(pairs)),
             built=np.zeros(len(pairs), dtype=bool),
         ),

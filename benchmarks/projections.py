@@ -1,13 +1,14 @@
-"""Projected weights against built ones, for all pairs of releases: bytes, core-seconds, intervals, and what it costs.
+"""Projected weights against built ones, for all pairs of releases: by quantity, with intervals, and what it costs.
 
 python -m benchmarks.projections [--history NAME ...] [--reuse] [--json] [--cache FOLDER]
 
 Every pair of an older and a newer release is built by the native builder (differences made once and kept, parts packed
-for each pair alone). Three projections of the same pairs, none of which saw what it is scored on:
+for each pair alone); then again as a night does it, in processes of its own, applied by a stock client: that gives the
+client's core-seconds and the largest process's memory. Two projections of the same pairs, neither of which saw what it
+is scored on:
 
 - cold: nothing of this history is known, and the factors that are believed first are fitted on the other histories;
-- learnt: every release's delta from the one before it was built, and the other pairs are scored;
-- the same for core-seconds.
+- learnt: every release's delta from the one before it was built, and the other pairs are scored.
 
 Only candidates of 5 kB and more are scored. `rho` is Spearman's, `held` how often the 90 % interval holds. Costs are
 the core-seconds of projecting all pairs (contents read from an archive repository included), over those of building.
@@ -32,17 +33,23 @@ from scipy.stats import spearmanr
 
 import planner.delta.loaded  # noqa: F401 - compiled loops are loaded, which is not timed
 from benchmarks.release_histories import ReleaseHistory, commit_history, one_package
+from planner.build.builders import OSTreeBuilder
+from planner.build.jobs import Failed, run_jobs
+from planner.build.pool import Pool
 from planner.build.processes import cpu_s
 from planner.delta.contents import CommitContents
 from planner.delta.difference_pool import DifferencePool
 from planner.delta.make import Settings, lay_out, write_delta
 from planner.delta.packing import pack_recipe
+from planner.delta.superblock import NATIVE
 from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
 from planner.optimize.problem import BoolArray, FloatArray
 from planner.project.belief import Belief
-from planner.project.projector import BYTES_PRIOR, CPU_DOUBT, CPU_PRIOR, DEVIATIONS, Projector
+from planner.project.projector import Projector
+from planner.project.quantities import DEVIATIONS, NATIVE_BELIEFS, Quantity, Terms
 from planner.project.signature import compare, sign
+from planner.weigh.candidates import Candidate, Weight
 
 HISTORIES = {
     history.name: history
@@ -63,19 +70,27 @@ RESULTS_FILE = "projections.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """A history's pairs (older, newer) with what they weigh, and what projections are made of, cold and learnt.
+    """A history's pairs (older, newer) with what they weigh, by quantity, and the terms of their projections.
 
-    `cold` and `learnt` have the terms of bytes and of core-seconds; `doubts` are the relative errors of either's bytes.
+    `doubts` are the relative errors of cold and of learnt bytes.
     """
 
     pairs: list[tuple[int, int]]
-    wire_bytes: list[float]
-    core_s: list[float]
-    cold: list[list[list[float]]]
-    learnt: list[list[list[float]]]
+    true: dict[str, list[float]]
+    cold: dict[str, list[list[float]]]
+    learnt: dict[str, list[list[float]]]
     doubts: list[list[float]]
     building_core_s: float
     projecting_core_s: float
+
+    def weights(self, quantity: Quantity) -> FloatArray:
+        """What the pairs weigh (m,)."""
+        return np.array(self.true[quantity])
+
+    def terms(self, *, is_learnt: bool) -> Terms:
+        """What the pairs' projections are sums of."""
+        of = self.learnt if is_learnt else self.cold
+        return Terms(of={one: np.array(of[one]) for one in Quantity}, doubts=np.array(self.doubts[is_learnt]))
 
 
 def main() -> None:
@@ -93,12 +108,12 @@ def main() -> None:
             kept[name] = asdict(score(HISTORIES[name], arguments.cache))
             kept_path.write_text(json.dumps(kept))
     scored = {name: Scored(**kept[name]) for name in arguments.history or HISTORIES}
-    rows = [row for kind in (0, 1) for row in tabulate(scored, kind)]
+    rows = [row for quantity in Quantity for row in tabulate(scored, quantity)]
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return
-    for kind in ("bytes", "core-s"):
-        show([row for row in rows if row["of"] == kind], f"relative errors of projected {kind}")
+    for quantity in Quantity:
+        show([row for row in rows if row["of"] == quantity], f"relative errors of projected {quantity}, %")
 
 
 def show(rows: Sequence[Mapping[str, str | float]], title: str) -> None:
@@ -144,13 +159,18 @@ def score(history: ReleaseHistory, cache: Path) -> Scored:
         with DifferencePool() as some:
             copy_differences(pool_path, some, known)
             learnt = Projector(open_contents(path), some).terms(pairs)
+        nightly = [weigh_by_night(path, pair, Path(scratch) / "proofs") for pair in pairs]
     print(f"{history.name}: {len(pairs)} pairs", flush=True)
     return Scored(
         pairs=numbers,
-        wire_bytes=[weight[0] for weight in weights],
-        core_s=[weight[1] for weight in weights],
-        cold=[cold.bytes.tolist(), cold.core_s.tolist()],
-        learnt=[learnt.bytes.tolist(), learnt.core_s.tolist()],
+        true={
+            Quantity.WIRE_BYTES: [weight[0] for weight in weights],
+            Quantity.SERVER_CPU_S: [weight[1] for weight in weights],
+            Quantity.CLIENT_CPU_S: [weight.client_cpu_s for weight in nightly],
+            Quantity.PEAK_MEMORY_BYTES: [float(weight.peak_memory_bytes) for weight in nightly],
+        },
+        cold={one: cold.of[one].tolist() for one in Quantity},
+        learnt={one: learnt.of[one].tolist() for one in Quantity},
         doubts=[cold.doubts.tolist(), learnt.doubts.tolist()],
         building_core_s=built_s - started_s,
         projecting_core_s=projected_s - warmed_s,
@@ -183,6 +203,17 @@ def build(
     return (float(len(delta.superblock) + sum(map(len, delta.parts))), core_s), made
 
 
+def weigh_by_night(repository: Path, pair: tuple[str, str], proofs: Path) -> Weight:
+    """A pair's weight as a night measures it: in processes of its own, applied by a stock client."""
+    builder, pool = OSTreeBuilder(repository, proofs), Pool.of_repository(repository)
+    candidate = Candidate(base=pair[0], target=pair[1], codec=NATIVE)
+    builder.prepare([candidate], workers=1, report=lambda *_: None)
+    (outcome,) = run_jobs(builder, pool, [candidate], workers=1)
+    if isinstance(outcome, Failed):
+        raise SystemExit(outcome.reason)
+    return outcome.weight
+
+
 def copy_differences(path: Path, pool: DifferencePool, wanted: set[tuple[str, str]]) -> None:
     """Let a pool know of some of the differences of another one, but not their streams."""
     with DifferencePool(path) as full:
@@ -195,39 +226,38 @@ def copy_differences(path: Path, pool: DifferencePool, wanted: set[tuple[str, st
 # -- scoring ---------------------------------------------------------------------------------------------------------
 
 
-def tabulate(scored: Mapping[str, Scored], kind: int) -> list[dict[str, str | float]]:
-    """Errors of bytes (kind 0) or core-seconds (1) of each history, and of all their pairs together."""
+def tabulate(scored: Mapping[str, Scored], quantity: Quantity) -> list[dict[str, str | float]]:
+    """Errors of one quantity for each history, and of all their pairs together."""
     rows, gathered = [], []
     for name, one in scored.items():
-        values = np.array([one.wire_bytes, one.core_s][kind])
+        values, cold, learnt = one.weights(quantity), one.terms(is_learnt=False), one.terms(is_learnt=True)
         is_next = np.array([newer - older == 1 for older, newer in one.pairs])
-        is_large = np.array(one.wire_bytes) >= LEAST_SCORED_BYTES
-        first = fit_prior([other for key, other in scored.items() if key != name], kind)
-        cold_doubts, doubts = np.array(one.doubts) * (1.0, CPU_DOUBT)[kind]
-        cold = judge(first.project(np.array(one.cold[kind]), cold_doubts), values, is_large)
-        terms = np.array(one.learnt[kind])
+        is_large = one.weights(Quantity.WIRE_BYTES) >= LEAST_SCORED_BYTES
+        first = fit_prior([other for key, other in scored.items() if key != name], quantity)
+        at_first = judge(first.project(cold.of[quantity], cold.doubts_of(quantity)), values, is_large)
+        terms, doubts = learnt.of[quantity], learnt.doubts_of(quantity)
         taught = first.learn(terms[is_next], values[is_next], doubts[is_next])
-        learnt = judge(taught.project(terms, doubts), values, is_large & ~is_next)
-        gathered.append((cold, learnt))
-        rows.append(describe(name, kind, cold, learnt, one.projecting_core_s / one.building_core_s))
+        at_last = judge(taught.project(terms, doubts), values, is_large & ~is_next)
+        gathered.append((at_first, at_last))
+        rows.append(describe(name, quantity, at_first, at_last, one.projecting_core_s / one.building_core_s))
     whole = [np.concatenate([one[k] for one in gathered], axis=1) for k in (0, 1)]
     projecting_s, building_s = (
         sum(getattr(one, field) for one in scored.values()) for field in ("projecting_core_s", "building_core_s")
     )
-    return [*rows, describe("all pairs", kind, whole[0], whole[1], projecting_s / building_s)]
+    return [*rows, describe("all pairs", quantity, whole[0], whole[1], projecting_s / building_s)]
 
 
-def fit_prior(others: Sequence[Scored], kind: int) -> Belief:
+def fit_prior(others: Sequence[Scored], quantity: Quantity) -> Belief:
     """The factors that fit other histories best, each of which counts as much, near those the project has."""
-    prior = (BYTES_PRIOR, CPU_PRIOR)[kind]
+    prior = NATIVE_BELIEFS[quantity]
     spreads = np.sqrt(np.diag(prior.covariance)) / prior.factors
     rows, values = [np.diag(0.3 / prior.factors)], [np.full(len(prior.factors), 0.3)]
     for one in others:
-        weights = np.array([one.wire_bytes, one.core_s][kind])
-        rows.append(np.array(one.cold[kind]) / weights[:, None] / np.sqrt(len(weights)))
+        weights = one.weights(quantity)
+        rows.append(np.array(one.cold[quantity]) / weights[:, None] / np.sqrt(len(weights)))
         values.append(np.full(len(weights), 1 / np.sqrt(len(weights))))
     matrix, right = np.concatenate(rows), np.concatenate(values)
-    if kind == 0:  # what a superblock takes is known
+    if quantity is Quantity.WIRE_BYTES:  # what a superblock takes is known
         factors = np.concatenate(([1.0], nnls(matrix[:, 1:], right - matrix[:, 0])[0]))
     else:
         factors = nnls(matrix, right)[0]
@@ -242,9 +272,11 @@ def judge(projection: tuple[FloatArray, FloatArray], values: FloatArray, is_scor
     return np.stack((projected, values, holds))[:, is_scored]
 
 
-def describe(name: str, kind: int, cold: FloatArray, learnt: FloatArray, cost: float) -> dict[str, str | float]:
+def describe(
+    name: str, quantity: Quantity, cold: FloatArray, learnt: FloatArray, cost: float
+) -> dict[str, str | float]:
     """A table's row."""
-    row: dict[str, str | float] = {"history": name, "of": ("bytes", "core-s")[kind], "pairs": learnt.shape[1]}
+    row: dict[str, str | float] = {"history": name, "of": quantity.value, "pairs": learnt.shape[1]}
     for label, judged in (("cold", cold), ("learnt", learnt)):
         errors = np.abs(judged[0] / judged[1] - 1)
         row |= {

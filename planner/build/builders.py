@@ -15,7 +15,8 @@ from planner.build import static_delta
 from planner.build.bundle import Bundle, apply_bundle, encode_bundle, read_bundle
 from planner.build.codecs import CODECS
 from planner.build.pool import MAX_DELTA_BYTES, Pool
-from planner.build.workshop import Report, Workshop
+from planner.build.processes import cpu_s
+from planner.build.workshop import Built, Report, Workshop
 from planner.delta import paths
 from planner.delta.superblock import COMPOSED, NATIVE
 from planner.errors import BuildError, InputError
@@ -23,7 +24,7 @@ from planner.history.files import read_bounded, write_atomically
 from planner.history.objects import ObjectSets
 from planner.history.records import EMPTY, ObjectName, is_checksum
 from planner.history.store import Store
-from planner.weigh.candidates import Candidate, Need
+from planner.weigh.candidates import Candidate
 from planner.weigh.stock_client import OSTREE_CODECS
 
 DELTA_FILE = "delta"
@@ -40,10 +41,8 @@ class Builder(Protocol):
             PlannerError: it cannot be made.
         """
 
-    def build(self, base: str, target: str, codec: str, into: Path) -> tuple[Need, ...]:
+    def build(self, base: str, target: str, codec: str, into: Path) -> Built:
         """Write the delta's files into the empty folder `into`; they need not be on the disk yet.
-
-        What of it was made before, and may be shared with others, is returned.
 
         Raises:
             BuildError: the delta cannot be made within the codec's limits.
@@ -53,8 +52,10 @@ class Builder(Protocol):
             ToolError: a program is missing or failed.
         """
 
-    def prove(self, base: str, target: str, codec: str, delta: Path) -> None:
+    def prove(self, base: str, target: str, codec: str, delta: Path) -> float:
         """Apply the delta in the folder `delta` to the base alone, and compare the result with the target.
+
+        The core-seconds of applying it, which a client takes too.
 
         Raises:
             BuildError: it does not reproduce the target.
@@ -80,14 +81,14 @@ class StoreBuilder:
     def prepare(self, candidates: Sequence[Candidate], *, workers: int, report: Report) -> None:
         """Nothing: no two bundles have anything in common."""
 
-    def build(self, base: str, target: str, codec: str, into: Path) -> tuple[Need, ...]:
+    def build(self, base: str, target: str, codec: str, into: Path) -> Built:
         """Write the file `delta` into `into`; it is on the disk on return. Raises as `Builder.build`."""
         _check_pair(base, target, codec, CODECS)
         store, objects = _open_store(self.path, base, target)
         write_atomically(into / DELTA_FILE, encode_bundle(store, objects, base, target, codec))
-        return ()
+        return Built()
 
-    def prove(self, base: str, target: str, codec: str, delta: Path) -> None:
+    def prove(self, base: str, target: str, codec: str, delta: Path) -> float:
         """Apply the delta to the base's objects only, and compare all that it makes. Raises as `Builder.prove`."""
         _check_pair(base, target, codec, CODECS)
         store, objects = _open_store(self.path, base, target)
@@ -95,7 +96,7 @@ class StoreBuilder:
         found = (bundle.base, bundle.target, bundle.codec)
         if found != (base, target, codec):
             raise BuildError("is another delta", path=str(delta), got=found, expected=(base, target, codec))
-        _compare(bundle, objects, _source_reader(store, objects, base), str(delta))
+        return _compare(bundle, objects, _source_reader(store, objects, base), str(delta))
 
     def published_path(self, base: str, target: str, codec: str) -> str:
         """`deltas/`, two and 62 digits of the target, then base and codec. Raises as `Builder.published_path`."""
@@ -124,7 +125,7 @@ class OSTreeBuilder:
         pairs = [(one.base, one.target) for one in candidates if one.codec == NATIVE]
         self.workshop.prepare(pairs, workers=workers, report=report)
 
-    def build(self, base: str, target: str, codec: str, into: Path) -> tuple[Need, ...]:
+    def build(self, base: str, target: str, codec: str, into: Path) -> Built:
         """Write `superblock` and its parts into `into`; not yet synced. Raises as `Builder.build`."""
         _check_pair(base, target, codec, OSTREE_CODECS)
         if codec == NATIVE:
@@ -132,12 +133,12 @@ class OSTreeBuilder:
         if codec == COMPOSED:
             return self.workshop.compose(base, target, into)
         static_delta.generate(self.path, base, target, into)
-        return ()
+        return Built()
 
-    def prove(self, base: str, target: str, codec: str, delta: Path) -> None:
+    def prove(self, base: str, target: str, codec: str, delta: Path) -> float:
         """Let a stock client apply the delta, and check its repository. Raises as `Builder.prove`."""
         _check_pair(base, target, codec, OSTREE_CODECS)
-        static_delta.prove(self.path, base, target, delta, self.scratch)
+        return static_delta.prove(self.path, base, target, delta, self.scratch)
 
     def published_path(self, base: str, target: str, codec: str) -> str:
         """Where OSTree clients look for the delta. Raises as `Builder.published_path`."""
@@ -194,9 +195,12 @@ def _source_reader(store: Store, objects: ObjectSets, base: str) -> Callable[[Ob
     return read_source
 
 
-def _compare(bundle: Bundle, objects: ObjectSets, read_source: Callable[[ObjectName], bytes], path: str) -> None:
+def _compare(bundle: Bundle, objects: ObjectSets, read_source: Callable[[ObjectName], bytes], path: str) -> float:
+    """Apply and compare; the core-seconds that it took."""
+    started_s = cpu_s()
     # Each object's bytes are those that its name says, so equal names are equal bytes.
     made = {name for name, _ in apply_bundle(bundle, read_source)}
+    applied_s = cpu_s()
     missing = objects.missing(bundle.base, bundle.target)
     if made != missing:
         raise BuildError(
@@ -205,3 +209,4 @@ def _compare(bundle: Bundle, objects: ObjectSets, read_source: Callable[[ObjectN
             not_made=sorted(map(str, missing - made))[:3],
             not_missing=sorted(map(str, made - missing))[:3],
         )
+    return applied_s - started_s

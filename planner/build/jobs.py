@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from planner.build.builders import Builder
 from planner.build.pool import Pool
-from planner.build.processes import Refused, cpu_s, run_tasks
+from planner.build.processes import Refused, cpu_s, peak_memory_bytes, run_tasks
 from planner.history.files import full_disk_as_error
 from planner.weigh.candidates import Candidate, Need, Weight, WeightStatus
 from planner.weigh.catalogue import Artifact
@@ -46,7 +45,7 @@ class MakeTask:
         """Do it.
 
         CPU is this process's and its children's, user and system, and what pieces took that were made before. The
-        server pays for building and for proving; a client pays about what proving took.
+        server pays for building and for proving, of which a client pays the applying.
 
         Raises:
             BuildError: it could not be built, or did not reproduce its target.
@@ -55,20 +54,19 @@ class MakeTask:
         base, target, codec = self.candidate.base, self.candidate.target, self.candidate.codec
         with full_disk_as_error(folder):
             started_s = cpu_s()
-            needs = self.builder.build(base, target, codec, folder)
-            built_s = cpu_s()
-            self.builder.prove(base, target, codec, folder)
+            built = self.builder.build(base, target, codec, folder)
+            client_cpu_s = self.builder.prove(base, target, codec, folder)
             proved_s = cpu_s()
             artifact = self.pool.admit(self.candidate, folder)
         weight = Weight(
             wire_bytes=artifact.wire_bytes,
             stored_bytes=artifact.wire_bytes,
-            server_cpu_s=proved_s - started_s + sum(need.server_cpu_s for need in needs),
-            client_cpu_s=proved_s - built_s,
-            peak_memory_bytes=_peak_memory_bytes(),
+            server_cpu_s=proved_s - started_s + sum(need.server_cpu_s for need in built.needs),
+            client_cpu_s=client_cpu_s,
+            peak_memory_bytes=max(built.peak_memory_bytes, peak_memory_bytes()),
             status=WeightStatus.MEASURED,
         )
-        return Made(artifact=artifact, weight=weight, needs=needs)
+        return Made(artifact=artifact, weight=weight, needs=built.needs)
 
 
 def run_jobs(
@@ -88,8 +86,3 @@ def run_jobs(
                 yield Failed(candidate=candidates[number], reason=outcome.reason, is_final=outcome.is_final)
             else:
                 yield outcome
-
-
-def _peak_memory_bytes() -> int:
-    """The largest resident size of this process or any one child; Linux counts in KiB."""
-    return 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

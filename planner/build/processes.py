@@ -111,6 +111,12 @@ def cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
+def peak_memory_bytes() -> int:
+    """The largest resident size of this process or any one child so far."""
+    # Linux counts in KiB.
+    return 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
 # -- the parent's side ---------------------------------------------------------------------------------------------
 
 

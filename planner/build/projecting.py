@@ -20,20 +20,22 @@ from planner.history.ostree import OSTreeRepository
 from planner.history.records import EMPTY, History
 from planner.project.belief import Belief
 from planner.project.looks import Looker, find_unseen
-from planner.project.projector import BYTES_PRIOR, CPU_PRIOR, Measurement, Pair, Projection, Projector
+from planner.project.projector import Pair, Projector
+from planner.project.quantities import NATIVE_BELIEFS, Beliefs, Measurement, Projection, Quantity
 from planner.weigh.candidates import Candidate, Weight
 from planner.weigh.stock_client import STOCK_CODEC
 
-PRIORS: Mapping[str, tuple[Belief, Belief]] = {
-    NATIVE: (BYTES_PRIOR, CPU_PRIOR),
+PRIORS: Mapping[str, Beliefs] = {
+    NATIVE: NATIVE_BELIEFS,
     # The stock tool pairs files by its own rules, which nothing here foresees: measured on the 91 pairs of fourteen
     # releases of sqlalchemy, projections are 25 % off at the median once fourteen deltas were built, and say so.
-    STOCK_CODEC: (
-        Belief.prior((1.0, 0.85, 3.0, 1.6, 0.8), (0.02, 0.2, 0.6, 0.5, 0.25), 0.3),
-        Belief.prior((2.0, 1e-6, 5e-6, 0.05), (0.8, 0.8, 0.8, 10.0), 0.3),
-    ),
+    STOCK_CODEC: {
+        **NATIVE_BELIEFS,
+        Quantity.WIRE_BYTES: Belief.prior((1.0, 0.85, 3.0, 1.6, 0.8), (0.02, 0.2, 0.6, 0.5, 0.25), 0.3),
+        Quantity.SERVER_CPU_S: Belief.prior((2.0, 1e-6, 5e-6, 0.05), (0.8, 0.8, 0.8, 10.0), 0.3),
+    },
 }
-"""By codec, what is believed of its bytes and of its core-seconds before anything was measured."""
+"""By codec, what is believed of a delta's weight before anything was measured."""
 
 # Bytes of new contents that a task looks at: less, and starting its process takes longer than looking.
 _TASK_BYTES = 50_000_000
@@ -98,7 +100,10 @@ def _known(history: History, measured: Mapping[Candidate, Weight], codec: str) -
     )
     return {
         (one.base, one.target): Measurement(
-            wire_bytes=measured[one].wire_bytes, server_cpu_s=measured[one].server_cpu_s
+            wire_bytes=measured[one].wire_bytes,
+            server_cpu_s=measured[one].server_cpu_s,
+            client_cpu_s=measured[one].client_cpu_s,
+            peak_memory_bytes=measured[one].peak_memory_bytes,
         )
         for one in sorted(usable, key=lambda one: age[one.target])[-_MOST_LEARNT:]
     }

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from planner.build.processes import cpu_s
 from planner.build.tools import is_missing, run_tool
 from planner.delta.paths import SUPERBLOCK, check_names
 from planner.delta.superblock import read_superblock
@@ -41,11 +42,11 @@ def generate(repository_path: Path, base: str, target: str, into: Path) -> None:
     )
 
 
-def prove(repository_path: Path, base: str, target: str, delta: Path, scratch: Path) -> None:
+def prove(repository_path: Path, base: str, target: str, delta: Path, scratch: Path) -> float:
     """Apply the delta with the stock client to a repository that holds only the base, and check what results.
 
-    `scratch/bases/` keeps one such repository per base, to be hard-linked by the next proof; remove the folder to
-    get the space back. Nothing else stays.
+    The core-seconds of applying it. `scratch/bases/` keeps one such repository per base, to be hard-linked by the next
+    proof; remove the folder to get the space back. Nothing else stays.
 
     Raises:
         BuildError: the delta is for another pair, cannot be applied (it may even end the client by a signal), or
@@ -57,7 +58,9 @@ def prove(repository_path: Path, base: str, target: str, delta: Path, scratch: P
     _check_ends(delta, base, target)
     with _copy_of(_provide_base(repository_path, base, scratch), scratch) as client:
         try:
+            started_s = cpu_s()
             _run_ostree("static-delta", "apply-offline", client, str(delta))
+            applied_s = cpu_s()
             _run_ostree("fsck", "--quiet", client)
         except ToolError as error:
             if is_missing(error):
@@ -67,6 +70,7 @@ def prove(repository_path: Path, base: str, target: str, delta: Path, scratch: P
                 "the stock client rejects the delta", path=str(delta), reason=error.message, **facts
             ) from error
         _check_has_target(client, target, delta)
+    return applied_s - started_s
 
 
 def read_ends(superblock: bytes) -> tuple[str, str]:

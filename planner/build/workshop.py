@@ -22,7 +22,7 @@ import msgspec
 
 from planner.build.native_delta import write_beside
 from planner.build.pool import MAX_DELTA_BYTES, Pool
-from planner.build.processes import TASKS_OF_A_WORKER, Refused, Task, cpu_s, run_tasks, share_out
+from planner.build.processes import TASKS_OF_A_WORKER, Refused, Task, cpu_s, peak_memory_bytes, run_tasks, share_out
 from planner.delta.compose import Hop
 from planner.delta.contents import CommitContents, Contents
 from planner.delta.difference_pool import DifferencePool
@@ -68,13 +68,17 @@ class _PieceNote(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PartNote(msgspec.Struct, frozen=True):
-    """A part that is packed: its header's facts, the core-seconds of its differences and of packing, its pieces."""
+    """A part that is packed: its header's facts, the core-seconds of its differences and of packing, its pieces.
+
+    `peak_memory_bytes` is of the process that packed it.
+    """
 
     checksum: str
     file_bytes: int
     object_bytes: int
     core_s: float
     pieces: tuple[_PieceNote, ...]
+    peak_memory_bytes: int = 0
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -83,6 +87,18 @@ class Order(msgspec.Struct, frozen=True):
     needs: tuple[Need, ...]
     parts: tuple[str, ...] = ()
     hops: tuple[tuple[str, str], ...] = ()
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What a delta that was built is made of that others may share, and the most memory a process took for it before.
+
+    The process that puts it together is not counted.
+    """
+
+    needs: tuple[Need, ...] = ()
+    peak_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +135,8 @@ class Workshop:
             raise BuildError("is no part of the workshop", path=str(path), reason=str(error)) from error
         return note
 
-    def put_together(self, base: str, target: str, into: Path) -> tuple[Need, ...]:
-        """Write a delta that was ordered into a folder, its parts as links; what others may share of it.
+    def put_together(self, base: str, target: str, into: Path) -> Built:
+        """Write a delta that was ordered into a folder, its parts as links.
 
         Raises:
             BuildError: it was not ordered, or a part is gone.
@@ -134,10 +150,10 @@ class Workshop:
         except FileNotFoundError as error:
             raise BuildError("a part that was packed is gone", path=str(error.filename)) from error
         shutil.rmtree(folder)
-        return order.needs
+        return Built(needs=order.needs, peak_memory_bytes=order.peak_memory_bytes)
 
-    def compose(self, base: str, target: str, into: Path) -> tuple[Need, ...]:
-        """Write a composed delta that was ordered into a folder; what others may share of it.
+    def compose(self, base: str, target: str, into: Path) -> Built:
+        """Write a composed delta that was ordered into a folder.
 
         Raises:
             BuildError: it was not ordered, or a hop's delta is gone.
@@ -151,7 +167,7 @@ class Workshop:
         objects, metadata = ObjectSets(ends), repository.read_commit_metadata(target)
         write_beside(compose_delta(hops, objects, self.settings, commit_metadata=metadata), into / SUPERBLOCK)
         shutil.rmtree(folder)
-        return order.needs
+        return Built(needs=order.needs)
 
     def _read_hop(self, base: str, target: str) -> Hop:
         made = self.pool.folder(Candidate(base=base, target=target, codec=NATIVE))
@@ -221,6 +237,8 @@ class _Bench:
     workshop: Workshop
     workers: int
     report: Report
+    peak_memory_bytes: int = 0
+    """Of the processes that made differences into the target at hand."""
 
     @cached_property
     def contents(self) -> CommitContents:
@@ -243,6 +261,7 @@ class _Bench:
         names = self._pack(target, dict.fromkeys(recipe for layout in layouts for recipe in layout.recipes))
         for layout in layouts:
             self._write_order(layout, [names[recipe] for recipe in layout.recipes])
+        self.peak_memory_bytes = 0
 
     def _ready_recipes(self, target: str) -> Iterator[Recipe]:
         """What is packed already for a target."""
@@ -269,7 +288,8 @@ class _Bench:
     def _warm(self, target: str, pairings: Sequence[Pairing]) -> None:
         """Make the differences that pairings may need, in tasks of about the same length."""
         tasks = [DifferTask(self.workshop, tuple(some)) for some in _share_out(pairings, self.workers)]
-        self._run("differences", target, tasks)
+        peaks_bytes = self._run("differences", target, tasks)
+        self.peak_memory_bytes = max(self.peak_memory_bytes, *peaks_bytes, 0)
 
     def _pack(self, target: str, recipes: Iterable[Recipe]) -> dict[Recipe, str]:
         names = {recipe: recipe.digest(self.workshop.settings.effort) for recipe in recipes}
@@ -279,13 +299,17 @@ class _Bench:
         self._run("pack", target, [PackTask(self.workshop, target, names[recipe], recipe) for recipe in missing])
         return names
 
-    def _run(self, step: str, target: str, tasks: Sequence[Task[bool]]) -> None:
+    def _run(self, step: str, target: str, tasks: Sequence[Task[int]]) -> list[int]:
+        """The peak memory of each task's process, in bytes."""
+        peaks_bytes = []
         outcomes = run_tasks(tasks, self.workshop.pool, workers=self.workers, preload="planner.delta.loaded")
         with closing(outcomes):
             for done, (_, outcome) in enumerate(outcomes, start=1):
                 if isinstance(outcome, Refused):
                     raise BuildError("what deltas are made of cannot be made", step=step, reason=outcome.reason)
+                peaks_bytes.append(outcome)
                 self.report(step, done, len(tasks), f"for {self.name(target)}")
+        return peaks_bytes
 
     def _write_order(self, layout: Layout, names: Sequence[str]) -> None:
         notes = [self.workshop.read_note(layout.target, name) for name in names]
@@ -309,7 +333,9 @@ class _Bench:
         folder = self.workshop.order_folder(NATIVE, layout.base, layout.target)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / SUPERBLOCK, layout_superblock(layout, headers, self.contents))
-        write_atomically(folder / _ORDER, msgspec.json.encode(Order(needs=tuple(needs), parts=tuple(names))))
+        peak_memory_bytes = max((self.peak_memory_bytes, *(note.peak_memory_bytes for note in notes)))
+        order = Order(needs=tuple(needs), parts=tuple(names), peak_memory_bytes=peak_memory_bytes)
+        write_atomically(folder / _ORDER, msgspec.json.encode(order))
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,12 +345,12 @@ class DifferTask:
     workshop: Workshop
     pairings: tuple[Pairing, ...]
 
-    def run(self, folder: Path) -> bool:  # noqa: ARG002 - results are in the pool of differences
-        """Do it."""
+    def run(self, folder: Path) -> int:  # noqa: ARG002 - results are in the pool of differences
+        """Do it; this process's peak memory in bytes."""
         contents, settings = Contents(OSTreeRepository(self.workshop.repository)), self.workshop.settings
         with DifferencePool(self.workshop.differences) as pool:
             choose_sources(self.pairings, contents.read, pool, max_suffix_bytes=settings.max_suffix_bytes)
-        return True
+        return peak_memory_bytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,13 +362,14 @@ class PackTask:
     name: str
     recipe: Recipe
 
-    def run(self, folder: Path) -> bool:  # noqa: ARG002 - the part gets its name when it is whole
-        """Do it; the part and its note are in the workshop."""
+    def run(self, folder: Path) -> int:  # noqa: ARG002 - the part gets its name when it is whole
+        """Do it; the part and its note are in the workshop. This process's peak memory in bytes."""
         started_s = cpu_s()
         contents = Contents(OSTreeRepository(self.workshop.repository))
         with DifferencePool(self.workshop.differences) as pool:
             data = pack_recipe(self.recipe, contents, pool, self.workshop.settings.effort)
         header = part_header(self.recipe, data, contents)
+        peak_bytes = peak_memory_bytes()
         note = PartNote(
             checksum=header.checksum,
             file_bytes=header.file_bytes,
@@ -352,12 +379,13 @@ class PackTask:
                 _PieceNote(piece.name.kind, piece.name.checksum, piece.source, piece.payload_bytes)
                 for piece in self.recipe.pieces
             ),
+            peak_memory_bytes=peak_bytes,
         )
         path = self.workshop.part(self.target, self.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path.with_suffix(".json"), msgspec.json.encode(note))
         write_atomically(path, data)
-        return True
+        return peak_bytes
 
 
 def _is_new(pairing: Pairing, differences: DifferencePool) -> bool:

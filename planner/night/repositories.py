@@ -31,7 +31,7 @@ from planner.history.records import History
 from planner.history.repository import Repository
 from planner.history.store import Store
 from planner.night.sources import Committer, OSTreeCommitter, StoreCommitter
-from planner.project.projector import Projection
+from planner.project.quantities import Projection
 from planner.publish.publisher import is_delta
 from planner.publish.recursive import write_recursive
 from planner.publish.routes import PublishedRoute

@@ -20,7 +20,7 @@ from planner.optimize.probing import Effort, probe_in_rounds
 from planner.optimize.problem import IntArray
 from planner.optimize.projection_errors import Measured, Uncertainty
 from planner.optimize.solve import Options
-from planner.project.projector import Projection
+from planner.project.quantities import Projection
 from planner.publish.publisher import is_published
 from planner.scenario import Scenario
 from planner.weigh.candidates import Candidate, Need, Proposal, Pruned, Weight, WeightStatus
@@ -145,7 +145,7 @@ class Weigher:
         known = self.maker.catalogue.weights()
         moved = one.problem.candidates
         return {
-            candidate: projections[candidate].move(wire_bytes, core_s)
+            candidate: _move(projections[candidate], wire_bytes, core_s)
             for candidate, wire_bytes, core_s in zip(
                 assembly.candidates, moved.wire_bytes.tolist(), moved.server_cpu_s.tolist(), strict=True
             )
@@ -241,8 +241,8 @@ def weigh_projected(projection: Projection) -> Weight:
         wire_bytes=wire_bytes,
         stored_bytes=wire_bytes,
         server_cpu_s=projection.server_cpu_s.middle,
-        client_cpu_s=projection.client_cpu_s,
-        peak_memory_bytes=projection.peak_memory_bytes,
+        client_cpu_s=projection.client_cpu_s.middle,
+        peak_memory_bytes=round(projection.peak_memory_bytes.middle),
         status=WeightStatus.PROJECTED,
     )
 
@@ -273,6 +273,15 @@ def weighing_document(weighing: Weighing) -> dict[str, Any]:
         "pruned": [msgspec.to_builtins(pruned) for pruned in weighing.pruned],
         "accuracy": msgspec.to_builtins(weighing.accuracy),
     }
+
+
+def _move(projection: Projection, wire_bytes: float, server_cpu_s: float) -> Projection:
+    """A projection around other middles of what decides between plans."""
+    return replace(
+        projection,
+        wire_bytes=projection.wire_bytes.move(wire_bytes),
+        server_cpu_s=projection.server_cpu_s.move(server_cpu_s),
+    )
 
 
 def _uncertainty(assembly: Assembly, projections: Mapping[Candidate, Projection]) -> Uncertainty:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.delta.contents import CommitContents
 from planner.delta.difference_pool import DifferencePool
-from planner.project.belief import Belief
 from planner.project.changes import ChangeFinder, Changes
 from planner.project.looks import Looker
 from planner.project.objects import LookAt, Projected, project_changes, project_wholes
+from planner.project.quantities import (
+    NATIVE_BELIEFS,
+    Beliefs,
+    Interval,
+    Measurement,
+    Projection,
+    Quantity,
+    Terms,
+)
 
 Pair = tuple[str, str]
 """Base and target."""
@@ -23,93 +31,16 @@ Pair = tuple[str, str]
 _SUPERBLOCK_BYTES = 320
 _NAMED_OBJECT_BYTES = 33
 
-BYTES_PRIOR = Belief.prior((1.0, 0.85, 0.5, 0.66, 0.75), (0.02, 0.1, 0.25, 0.25, 0.25), 0.07)
-"""Factors of `ByteTerms`: what is packed in a part over what the builder's fast compressor makes of it."""
-
-CPU_PRIOR = Belief.prior((0.76, 4.1e-7, 2.6e-6, 0.02), (0.5, 0.5, 0.5, 10.0), 0.15)
-"""Factors of the core-seconds' terms."""
-
 # Relative errors of one difference's projection, and of those of a candidate together, once packed.
 _ALONE_ERROR, _COMMON_ERROR = 0.08, 0.02
-
-CPU_DOUBT = 2.0
-"""Doubt of core-seconds over that of bytes: with it, 90 % intervals hold nine times in ten."""
-
-# A stock client applies and checks some 60 MB a second; what it holds is the largest object twice and a part.
-_CLIENT_S_PER_BYTE = 1.6e-8
-DEVIATIONS = 1.645
-"""Standard errors on either side that hold 90 % of a normal distribution."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """A projected quantity: nine times in ten it is between `low` and `high`."""
-
-    low: float
-    middle: float
-    high: float
-
-    def move(self, middle: float) -> Interval:
-        """The interval around another middle, as wide for its size."""
-        low, high = self.factors
-        return Interval(low=low * middle, middle=middle, high=high * middle)
-
-    @property
-    def factors(self) -> tuple[float, float]:
-        """What the middle is multiplied with at either end."""
-        return self.low / self.middle, self.high / self.middle
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Projection:
-    """A candidate's projected weight: bytes that a client downloads, core-seconds to build, to apply, and memory."""
-
-    wire_bytes: Interval
-    server_cpu_s: Interval
-    client_cpu_s: float
-    peak_memory_bytes: int
-
-    def move(self, wire_bytes: float, server_cpu_s: float) -> Projection:
-        """The projection around other middles."""
-        return replace(
-            self, wire_bytes=self.wire_bytes.move(wire_bytes), server_cpu_s=self.server_cpu_s.move(server_cpu_s)
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
-    """What a built delta weighed."""
-
-    wire_bytes: int
-    server_cpu_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Terms:
-    """Of one candidate: the terms of its bytes and of its core-seconds, and what its client makes.
+    """Of one candidate: the terms of each quantity, and how far off those of bytes may be by what nobody made yet."""
 
-    `doubt_bytes`: how far off the terms may be, by the differences that nobody has made yet.
-    """
-
-    bytes: tuple[float, ...]
-    core_s: tuple[float, ...]
+    of: Mapping[Quantity, tuple[float, ...]]
     doubt_bytes: float
-    payload_bytes: int
-    largest_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """Of candidates: terms of bytes (m, 5) and of core-seconds (m, 4), and relative errors of the former (m,)."""
-
-    bytes: NDArray[np.float64]
-    core_s: NDArray[np.float64]
-    doubts: NDArray[np.float64]
-
-    @property
-    def cpu_doubts(self) -> NDArray[np.float64]:
-        """Relative errors of the terms of core-seconds: seconds of two differences differ more than their bytes."""
-        return CPU_DOUBT * self.doubts
 
 
 class Projector:
@@ -138,11 +69,11 @@ class Projector:
         self,
         pairs: Iterable[Pair],
         measured: Mapping[Pair, Measurement] | None = None,
-        priors: tuple[Belief, Belief] = (BYTES_PRIOR, CPU_PRIOR),
+        beliefs: Beliefs = NATIVE_BELIEFS,
     ) -> dict[Pair, Projection]:
         """Projections of pairs, corrected by what deltas of the same repository weighed when they were built.
 
-        `priors` are believed of bytes and of core-seconds before anything was measured.
+        `beliefs` are those before anything was measured.
 
         Raises:
             RepositoryError: an object is missing or corrupt.
@@ -151,16 +82,19 @@ class Projector:
         if not wanted:
             return {}
         self._look_at([*wanted, *known])
+        if known:
+            beliefs = self.terms(list(known)).learn(beliefs, _columns(known.values()))
         terms = self.terms(wanted)
-        about_bytes, about_cpu = self._learn(known, priors)
-        sizes, size_errors = about_bytes.project(terms.bytes, terms.doubts)
-        cpu, cpu_errors = about_cpu.project(terms.core_s, terms.cpu_doubts)
+        found = {}
+        for quantity, belief in beliefs.items():
+            middles, errors = belief.project(terms.of[quantity], terms.doubts_of(quantity))
+            found[quantity] = list(map(Interval.around, middles.tolist(), errors.tolist()))
         return {
             pair: Projection(
-                wire_bytes=_interval(sizes[number], size_errors[number]),
-                server_cpu_s=_interval(cpu[number], cpu_errors[number]),
-                client_cpu_s=self._terms[pair].payload_bytes * _CLIENT_S_PER_BYTE,
-                peak_memory_bytes=2 * self._terms[pair].largest_bytes + int(sizes[number]),
+                wire_bytes=found[Quantity.WIRE_BYTES][number],
+                server_cpu_s=found[Quantity.SERVER_CPU_S][number],
+                client_cpu_s=found[Quantity.CLIENT_CPU_S][number],
+                peak_memory_bytes=found[Quantity.PEAK_MEMORY_BYTES][number],
             )
             for number, pair in enumerate(wanted)
         }
@@ -169,23 +103,9 @@ class Projector:
         """What pairs' weights are sums of, from which beliefs are fitted."""
         self._look_at(pairs)
         found = [self._terms[pair] for pair in pairs]
-        sizes = np.array([one.bytes for one in found])
-        return Terms(
-            bytes=sizes,
-            core_s=np.array([one.core_s for one in found]),
-            doubts=np.array([one.doubt_bytes for one in found]) / (sizes @ BYTES_PRIOR.factors),
-        )
-
-    def _learn(self, measured: Mapping[Pair, Measurement], priors: tuple[Belief, Belief]) -> tuple[Belief, Belief]:
-        if not measured:
-            return priors
-        terms = self.terms(list(measured))
-        sizes = np.array([float(one.wire_bytes) for one in measured.values()])
-        core_s = np.array([max(one.server_cpu_s, 1e-3) for one in measured.values()])
-        return (
-            priors[0].learn(terms.bytes, sizes, terms.doubts),
-            priors[1].learn(terms.core_s, core_s, terms.cpu_doubts),
-        )
+        of = {one: np.array([terms.of[one] for terms in found]) for one in Quantity}
+        doubt_bytes = np.array([terms.doubt_bytes for terms in found])
+        return Terms(of=of, doubts=doubt_bytes / _believed_bytes(of[Quantity.WIRE_BYTES]))
 
     def _look_at(self, pairs: Iterable[Pair]) -> None:
         """Work out the terms of pairs that are new."""
@@ -206,21 +126,33 @@ class Projector:
         wholes = sum(one.estimated_bytes for one in added)
         unknown = [one.estimated_bytes for one in made if not one.is_known]
         streams = sum(one.content_bytes for one in made if not one.is_text)
+        payload_bytes = float(sum(one.content_bytes for one in (*made, *added)) + change.folder_bytes)
+        largest_bytes = float(max((one.content_bytes for one in (*made, *added)), default=0))
+        superblock_bytes = float(_SUPERBLOCK_BYTES + commit_bytes + _NAMED_OBJECT_BYTES * change.objects)
+        wire_bytes = (superblock_bytes, float(change.folder_bytes), texts, binaries, wholes)
+        making_s = sum(one.core_s for one in made)
         return _Terms(
-            bytes=(
-                float(_SUPERBLOCK_BYTES + commit_bytes + _NAMED_OBJECT_BYTES * change.objects),
-                float(change.folder_bytes),
-                texts,
-                binaries,
-                wholes,
-            ),
-            core_s=(sum(one.core_s for one in made), texts + wholes, binaries + 0.002 * streams, 1.0),
+            of={
+                Quantity.WIRE_BYTES: wire_bytes,
+                Quantity.SERVER_CPU_S: (making_s, texts + wholes, binaries + 0.002 * streams, 1.0),
+                Quantity.CLIENT_CPU_S: (
+                    payload_bytes,
+                    float(_believed_bytes(np.array(wire_bytes))),
+                    float(change.objects),
+                    1.0,
+                ),
+                Quantity.PEAK_MEMORY_BYTES: (1.0, largest_bytes, payload_bytes),
+            },
             doubt_bytes=_ALONE_ERROR * math.sqrt(sum(one**2 for one in unknown)) + _COMMON_ERROR * sum(unknown),
-            payload_bytes=sum(one.content_bytes for one in (*made, *added)) + change.folder_bytes,
-            largest_bytes=max((one.content_bytes for one in (*made, *added)), default=0),
         )
 
 
-def _interval(middle: float, error: float) -> Interval:
-    factor = float(np.exp(DEVIATIONS * error))
-    return Interval(low=float(middle) / factor, middle=float(middle), high=float(middle) * factor)
+def _believed_bytes(terms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bytes by what is believed before anything was measured, of terms (..., 5)."""
+    return np.asarray(terms @ NATIVE_BELIEFS[Quantity.WIRE_BYTES].factors, np.float64)
+
+
+def _columns(measured: Iterable[Measurement]) -> dict[Quantity, NDArray[np.float64]]:
+    """What was measured, by quantity (m,)."""
+    rows = list(measured)
+    return {one: np.array([getattr(row, one.value) for row in rows], np.float64) for one in Quantity}

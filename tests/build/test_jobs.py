@@ -20,9 +20,9 @@ from planner.build.builders import DELTA_FILE, StoreBuilder
 from planner.build.jobs import Failed, Made, run_jobs
 from planner.build.pool import Pool
 from planner.build.processes import Job, Refused
-from planner.build.workshop import Report
+from planner.build.workshop import Built, Report
 from planner.errors import BuildError, PlannerError, RepositoryError, SpaceError, ToolError
-from planner.weigh.candidates import Candidate, Need, WeightStatus
+from planner.weigh.candidates import Candidate, WeightStatus
 from tests.build.worlds import World, list_paths, make_store
 
 _WAIT_S = 30.0
@@ -92,17 +92,18 @@ class Misbehaving:
     def prepare(self, candidates: Sequence[Candidate], *, workers: int, report: Report) -> None:
         """Nothing."""
 
-    def build(self, base: str, target: str, codec: str, into: Path) -> tuple[Need, ...]:
+    def build(self, base: str, target: str, codec: str, into: Path) -> Built:
         """Note the process, misbehave, and leave a file behind if that did not end it."""
         (into / "half").write_bytes(b"x" * 100)
         (self.notes / str(os.getpid())).touch()
         getattr(self, f"_{codec}")()
         (into / DELTA_FILE).write_bytes(b"made")
         (into / "half").unlink()
-        return ()
+        return Built()
 
-    def prove(self, base: str, target: str, codec: str, delta: Path) -> None:
+    def prove(self, base: str, target: str, codec: str, delta: Path) -> float:
         """Everything is proved."""
+        return 0.0
 
     def published_path(self, base: str, target: str, codec: str) -> str:
         """Anywhere."""

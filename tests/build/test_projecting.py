@@ -12,7 +12,7 @@ from planner.build.projecting import project_candidates
 from planner.build.workshop import Workshop
 from planner.delta.superblock import COMPOSED, NATIVE
 from planner.history.records import EMPTY, History
-from planner.project.projector import Projection
+from planner.project.quantities import Projection
 from planner.weigh.candidates import Candidate, Weight, WeightStatus
 from planner.weigh.stock_client import STOCK_CODEC
 from tests.delta.worlds import World, make_world

@@ -86,10 +86,19 @@ def test_needs_are_the_files_and_their_making(world: World, builder: OSTreeBuild
     pair = (world.first, world.second)
     prepare(builder, [pair])
     (tmp_path / "made").mkdir()
-    needs = builder.build(*pair, NATIVE, tmp_path / "made")
+    built = builder.build(*pair, NATIVE, tmp_path / "made")
     part_bytes = sum(path.stat().st_size for path in (tmp_path / "made").iterdir() if path.name != "superblock")
-    assert sum(need.stored_bytes for need in needs) == part_bytes
-    assert all((need.stored_bytes > 0) != (need.server_cpu_s > 0.0) for need in needs)
+    assert sum(need.stored_bytes for need in built.needs) == part_bytes
+    assert all((need.stored_bytes > 0) != (need.server_cpu_s > 0.0) for need in built.needs)
+
+
+def test_the_memory_of_making_parts_is_told(world: World, builder: OSTreeBuilder, tmp_path: Path) -> None:
+    """Whether the parts are packed now or were packed before; a process of ours takes 20 MB at least."""
+    for name in ("now", "again"):
+        prepare(builder, [(world.first, world.second)])
+        (tmp_path / name).mkdir()
+        built = builder.build(world.first, world.second, NATIVE, tmp_path / name)
+        assert built.peak_memory_bytes > 20_000_000
 
 
 def test_a_composed_delta_is_made_of_hops_in_the_pool(world: World, builder: OSTreeBuilder, tmp_path: Path) -> None:
@@ -99,12 +108,12 @@ def test_a_composed_delta_is_made_of_hops_in_the_pool(world: World, builder: OST
     needs = []
     for hop in hops:
         with pool.making() as folder:
-            needs += builder.build(*hop, NATIVE, folder)
+            needs += builder.build(*hop, NATIVE, folder).needs
             pool.admit(Candidate(base=hop[0], target=hop[1], codec=NATIVE), folder)
     ends = (world.first, world.third)
     builder.workshop.order_composed(*ends, hops, needs)
     (tmp_path / "made").mkdir()
-    of_composed = builder.build(*ends, COMPOSED, tmp_path / "made")
+    of_composed = builder.build(*ends, COMPOSED, tmp_path / "made").needs
     builder.prove(*ends, COMPOSED, tmp_path / "made")
     assert {need.key for need in of_composed} == {need.key for need in needs if not need.stored_bytes}
     superblock = read_superblock((tmp_path / "made" / "superblock").read_bytes())

@@ -16,7 +16,8 @@ from planner.history.ostree import OSTreeRepository
 from planner.history.records import EMPTY, ObjectKind
 from planner.project.changes import ChangeFinder
 from planner.project.looks import Looker
-from planner.project.projector import Measurement, Projector
+from planner.project.projector import Projector
+from planner.project.quantities import Measurement
 from tests.delta.contents import draw_binary, draw_text
 from tests.delta.worlds import run_ostree
 
@@ -70,6 +71,12 @@ def weigh(repository: OSTreeRepository, pair: tuple[str, str], pool: DifferenceP
     return len(delta.superblock) + sum(map(len, delta.parts))
 
 
+def measure(wire_bytes: int, client_cpu_s: float = 0.1, peak_memory_bytes: int = 200_000_000) -> Measurement:
+    return Measurement(
+        wire_bytes=wire_bytes, server_cpu_s=1.0, client_cpu_s=client_cpu_s, peak_memory_bytes=peak_memory_bytes
+    )
+
+
 def pairs_of(repository: OSTreeRepository) -> list[tuple[str, str]]:
     commits = list(repository.read_history().commits)
     return [(EMPTY, commits[0]), *itertools.combinations(commits, 2), (commits[-1], commits[0])]
@@ -89,7 +96,7 @@ def test_projections_are_near_what_is_built(repository: OSTreeRepository) -> Non
 def test_measurements_correct_the_others(repository: OSTreeRepository) -> None:
     """Every second delta was built; the errors of the rest become smaller in all."""
     pairs = pairs_of(repository)[1:]
-    built = {pair: Measurement(wire_bytes=weigh(repository, pair), server_cpu_s=1.0) for pair in pairs}
+    built = {pair: measure(weigh(repository, pair)) for pair in pairs}
     known = {pair: built[pair] for pair in pairs[::2]}
 
     def error(projector: Projector, measured: dict[tuple[str, str], Measurement]) -> float:
@@ -103,6 +110,28 @@ def test_measurements_correct_the_others(repository: OSTreeRepository) -> None:
         after = error(Projector(open_contents(repository), warm), known)
     assert after < before
     assert after / len(pairs[1::2]) < 0.15
+
+
+def test_a_slow_client_and_a_large_process_are_expected_again(repository: OSTreeRepository) -> None:
+    pairs = pairs_of(repository)[1:]
+    with DifferencePool() as pool:
+        projector = Projector(open_contents(repository), pool)
+        before = projector.project(pairs)
+        known = {
+            pair: measure(
+                round(before[pair].wire_bytes.middle),
+                2 * before[pair].client_cpu_s.middle,
+                round(3 * before[pair].peak_memory_bytes.middle),
+            )
+            for pair in pairs[::2]
+        }
+        after = projector.project(pairs[1::2], known)
+    for pair in pairs[1::2]:
+        one, other = before[pair], after[pair]
+        assert other.client_cpu_s.low < 2 * one.client_cpu_s.middle < other.client_cpu_s.high
+        assert other.client_cpu_s.middle > 1.5 * one.client_cpu_s.middle
+        assert other.peak_memory_bytes.low < 3 * one.peak_memory_bytes.middle < other.peak_memory_bytes.high
+        assert other.peak_memory_bytes.middle > 2 * one.peak_memory_bytes.middle
 
 
 def test_nothing_is_looked_at_twice(repository: OSTreeRepository, monkeypatch: pytest.MonkeyPatch) -> None:
