@@ -50,6 +50,19 @@ class CommitSection(_Section, frozen=True):
     packages: tuple[str, ...] = ()
 
 
+class MixSection(_Section, frozen=True):
+    """A merged commit that `compose` makes of others: a ref's layer is the ref's newest commit.
+
+    Without a name it is called after its layers, `S1-on-B4` where these are B4 and S1; without a date it is as old as
+    the newest of them.
+    """
+
+    ref: str
+    layers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=100)]
+    name: Name | None = None
+    released_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
 class SourceSection(_Section, frozen=True):
     """What `import` reads: pinned packages, a folder of trees, or the seeded generator.
 
@@ -73,6 +86,7 @@ class CohortSection(_Section, frozen=True):
     clients: Amount
     max_hops: Count | None = None
     max_wire_bytes: Count | None = None
+    layers: bool = False
 
 
 class AdoptionSection(_Section, frozen=True):
@@ -82,6 +96,7 @@ class AdoptionSection(_Section, frozen=True):
     clients: Amount
     half_life_releases: Annotated[float, msgspec.Meta(gt=0)]
     max_hops: Count | None = None
+    layers: bool = False
 
 
 class DemandSection(_Section, frozen=True):
@@ -134,6 +149,7 @@ class Scenario(_Section, frozen=True):
     description: str = ""
     repository: RepositorySection = RepositorySection()
     source: SourceSection | None = None
+    mixes: tuple[MixSection, ...] = ()
     demand: DemandSection = DemandSection()
     weigh: WeighSection = WeighSection()
     prices: PricesSection = PricesSection()
@@ -204,6 +220,11 @@ def _faults(scenario: Scenario, name: str) -> list[InputError]:
         InputError("is no candidate rule", path=f"{name}: weigh.rules[{i}]", got=rule, known=sorted(RULES))
         for i, rule in enumerate(scenario.weigh.rules)
         if rule not in RULES
+    ]
+    found += [
+        InputError("is not a ref's name", path=f"{name}: mixes[{i}].ref", got=mix.ref)
+        for i, mix in enumerate(scenario.mixes)
+        if not is_ref_name(mix.ref)
     ]
     return found + _commit_faults(scenario.source.commits if scenario.source else (), name)
 

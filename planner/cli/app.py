@@ -13,6 +13,7 @@ from planner.errors import PlannerError, SpaceError
 
 VERBS = {
     "import": "import_",
+    "compose": "compose",
     "weigh": "weigh",
     "solve": "solve",
     "check": "check",

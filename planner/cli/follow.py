@@ -24,7 +24,7 @@ from planner.night.rehearsal import Rehearsal
 from planner.units import format_bytes
 
 
-def follow(
+def follow(  # noqa: PLR0913, PLR0917 - the verb's options
     scenario: Annotated[
         Path | None, typer.Argument(help="Rehearse every cohort of this scenario.", show_default=False)
     ] = None,
@@ -38,6 +38,9 @@ def follow(
     ] = None,
     ref: Annotated[str | None, typer.Option("--ref", help="With --client: the ref to update.")] = None,
     max_hops: Annotated[int | None, typer.Option("--max-hops", min=0, help="With --client: longest route.")] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="With --client: it keeps its tree's layers, and may unite new ones.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Let a client on every base reach its target by its published route, or update one real client."""
@@ -52,7 +55,7 @@ def follow(
     def update(_: TerminalReporter) -> tuple[Any, RenderableType]:
         if client is None or remote is None or ref is None:
             raise InputError("--client needs --remote and --ref")
-        done = _update_client(client, remote, ref, Abilities(max_hops=max_hops))
+        done = _update_client(client, remote, ref, Abilities(max_hops=max_hops, layers=layers))
         return done, Text(f"{done['target']} by {done['hops']} hops, {format_bytes(done['wire_bytes'])}")
 
     run_verb(rehearse if client is None else update, as_json=as_json)

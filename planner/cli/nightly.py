@@ -35,7 +35,7 @@ def nightly(
     builder: BuilderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import, weigh, plan, build, publish, and let a client on every base follow its route."""
+    """Import, compose, weigh, plan, build, publish, and let a client on every base follow its route."""
 
     def action(reporter: TerminalReporter) -> tuple[Any, RenderableType]:
         return run_night(open_night(scenario, work, workers, reporter, builder), every_policy=as_json)
@@ -45,13 +45,16 @@ def nightly(
 
 def run_night(night: Night, *, every_policy: bool = False) -> tuple[Any, RenderableType]:
     """All steps of a night; each keeps what it did, so a night that was cut short can be run again."""
-    imported, weighing = night.import_(), night.weigh()
+    imported = night.import_()
+    composed = night.compose()
+    weighing = night.weigh()
     night.plan()
     assembly, plan = night.workspace.read_plan()
     built, published, rehearsals = night.build(), night.publish(), night.follow()
     summary = summarize(assembly, plan, night.history, every_policy=every_policy)
     document = {
         "imported": asdict(imported),
+        "composed": composed,
         "plan": plan_document(summary, night.demand),
         "built": asdict(built),
         "published": asdict(published),
@@ -59,7 +62,7 @@ def run_night(night: Night, *, every_policy: bool = False) -> tuple[Any, Rendera
     }
     raise_unverified(rehearsals)
     view = Group(
-        Text(f"{imported.commits} commits ({imported.added} new)"),
+        Text(f"{imported.commits + len(composed)} commits ({imported.added + len(composed)} new)"),
         weighing_view(weighing),
         Text(),
         plan_view(summary),

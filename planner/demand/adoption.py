@@ -22,6 +22,7 @@ def adoption_cohorts(
     clients: float,
     half_life_releases: float,
     max_hops: int | None = None,
+    layers: bool = False,
 ) -> tuple[Cohort, ...]:
     """Clients spread over the releases before `ref`'s head, newest first.
 
@@ -45,6 +46,6 @@ def adoption_cohorts(
     kept = [(base, weight) for base, weight in zip(bases, weights, strict=True) if weight >= negligible]
     total = sum(weight for _, weight in kept)
     return tuple(
-        Cohort(base=base, target=head, clients=clients * weight / total, ref=ref, max_hops=max_hops)
+        Cohort(base=base, target=head, clients=clients * weight / total, ref=ref, max_hops=max_hops, layers=layers)
         for base, weight in kept
     )

@@ -11,7 +11,8 @@ class Cohort:
 
     `base` and `target` are commit checksums (the empty commit for clients that have nothing yet), `ref`
     is the name the clients ask for, or None where they ask for the commit itself. `max_hops` and
-    `max_wire_bytes` are None where there is no such limit.
+    `max_wire_bytes` are None where there is no such limit. Clients with `layers` hold the commits that their base is
+    composed of, and can unite those that their target is composed of.
     """
 
     base: str
@@ -20,6 +21,7 @@ class Cohort:
     ref: str | None = None
     max_hops: int | None = None
     max_wire_bytes: int | None = None
+    layers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

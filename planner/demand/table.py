@@ -1,6 +1,7 @@
 """Demand from a table: CSV rows of `base,target,clients`.
 
-Optional columns are `max_hops` and `max_wire_bytes`; an empty cell means no limit. A base or target is
+Optional columns are `max_hops` and `max_wire_bytes`, where an empty cell means no limit, and `layers` (`yes` or `no`):
+whether clients hold what their base is composed of, and unite what their target is. A base or target is
 a ref, a version, a commit checksum or a prefix of one; an empty base is a client that has nothing yet.
 A byte order mark, blank lines and spaces around cells are ignored.
 """
@@ -20,7 +21,7 @@ from planner.history.records import EMPTY, History
 _Value = TypeVar("_Value")
 
 _REQUIRED = ("base", "target", "clients")
-_OPTIONAL = ("max_hops", "max_wire_bytes")
+_OPTIONAL = ("max_hops", "max_wire_bytes", "layers")
 
 _LARGEST_COUNT = 2**63 - 1
 """Counts are kept in 64 bits."""
@@ -93,6 +94,7 @@ def demand_row(row: Mapping[Any, object], history: History, *, path: str) -> Coh
     target = read("target", lambda name: _target(name, history), "")
     max_hops = read("max_hops", _count, None)
     max_wire_bytes = read("max_wire_bytes", _count, None)
+    layers = read("layers", _flag, False)
     raise_collected(faults)
     base_name, target_name = str(row["base"]).strip(), str(row["target"]).strip()
     try:
@@ -106,6 +108,7 @@ def demand_row(row: Mapping[Any, object], history: History, *, path: str) -> Coh
         ref=target_name if target_name in history.refs else None,
         max_hops=max_hops,
         max_wire_bytes=max_wire_bytes,
+        layers=layers,
     )
 
 
@@ -125,6 +128,13 @@ def _clients(text: str) -> float:
     if clients < 0:
         raise InputError("is negative", got=text)
     return clients
+
+
+def _flag(text: str) -> bool:
+    flags = {"": False, "no": False, "false": False, "0": False, "yes": True, "true": True, "1": True}
+    if text.lower() not in flags:
+        raise InputError("is neither yes nor no", got=text)
+    return flags[text.lower()]
 
 
 def _count(text: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,21 @@ class Client(Protocol):
             FollowError: the delta is missing or damaged, or does not give the commit.
         """
 
+    def holds(self, commit: str) -> bool:
+        """Whether the client has a commit, which may be the empty one."""
+
+    def layers(self, commit: str) -> tuple[str, ...]:
+        """What the commit is composed of, where the client holds all of that; else nothing."""
+
+    def unite(self, layers: Sequence[str], target: str) -> None:
+        """Make the target of commits that the client holds: the union of their trees is the target's.
+
+        No ref moves.
+
+        Raises:
+            FollowError: the union is another tree, layers conflict, or the server does not give the target's commit.
+        """
+
     def pull_in_full(self, target: str) -> int:
         """Fetch what is missing or damaged of the target; the bytes it took, or 0 where they cannot be known.
 
@@ -43,8 +59,8 @@ class Client(Protocol):
             FollowError: it is not.
         """
 
-    def finish(self, target: str, ref: str | None) -> None:
-        """Point the ref to the target, which was checked, and drop the intermediate commits.
+    def finish(self, target: str, ref: str | None, layers: Sequence[str] = ()) -> None:
+        """Point the ref to the target, which was checked; of other commits keep the layers that it is made of.
 
         Raises:
             PlannerError: it cannot be done; the ref is where it was, or at the target.
@@ -53,7 +69,10 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
-    """How a client reached its target: `hops` deltas, `wire_bytes` in all, and why it pulled in full, if it did."""
+    """How a client reached its target: `hops` deltas, `wire_bytes` in all, and why it pulled in full, if it did.
+
+    `layers` are the commits that it united, if that was its way.
+    """
 
     base: str
     target: str
@@ -61,6 +80,7 @@ class Followed:
     hops: int
     wire_bytes: int
     fallback_reason: str | None
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +89,12 @@ class Abilities:
 
     max_hops: int | None = None
     max_wire_bytes: int | None = None
+    layers: bool = False
 
     def allow(self, route: PublishedRoute) -> bool:
         """Whether a client with these abilities may follow the route."""
+        if route.layers and not self.layers:
+            return False
         hops_fit = self.max_hops is None or len(route.hops or ()) <= self.max_hops
         return hops_fit and (self.max_wire_bytes is None or route.wire_bytes <= self.max_wire_bytes)
 
@@ -90,20 +113,32 @@ def follow(
     """
     ref = want if is_ref else None
     target = client.head(want) if is_ref else want
-    hops, wire_bytes, reason = 0, 0, None
+    hops, wire_bytes, reason, layers = 0, 0, None, tuple[str, ...]()
     try:
-        route = _route(remote, base, target, ref, abilities or Abilities())
-        for hop in route.hops or ():
-            client.take(hop, route.hops[hops - 1].commit if hops and route.hops else base)
+        route = _route(client, remote, base, target, ref, abilities or Abilities())
+        for start, hop in _steps(route, base):
+            client.take(hop, start)
             hops, wire_bytes = hops + 1, wire_bytes + hop.wire_bytes
+        if route.layers:
+            layers = tuple(layer.target for layer in route.layers)
+            client.unite(layers, target)
         if route.hops is None:
             wire_bytes = client.pull_in_full(target)
         client.check(target)
     except (FollowError, InputError) as error:
-        reason = str(error)
+        reason, layers = str(error), ()
         wire_bytes += _pull_in_full(client, target, reason)
-    client.finish(target, ref)
-    return Followed(base=base, target=target, ref=ref, hops=hops, wire_bytes=wire_bytes, fallback_reason=reason)
+    client.finish(target, ref, layers or client.layers(target))
+    return Followed(
+        base=base, target=target, ref=ref, hops=hops, wire_bytes=wire_bytes, fallback_reason=reason, layers=layers
+    )
+
+
+def _steps(route: PublishedRoute, base: str) -> Iterator[tuple[str, Hop]]:
+    """Each hop with the commit that it is applied to."""
+    ways = [(layer.base, layer.hops) for layer in route.layers] or [(base, route.hops or ())]
+    for start, hops in ways:
+        yield from zip((start, *(hop.commit for hop in hops)), hops, strict=False)
 
 
 def _pull_in_full(client: Client, target: str, reason: str) -> int:
@@ -117,7 +152,9 @@ def _pull_in_full(client: Client, target: str, reason: str) -> int:
     return wire_bytes
 
 
-def _route(remote: Remote, base: str, target: str, ref: str | None, abilities: Abilities) -> PublishedRoute:
+def _route(
+    client: Client, remote: Remote, base: str, target: str, ref: str | None, abilities: Abilities
+) -> PublishedRoute:
     """The published route that this client may follow to the target.
 
     Raises:
@@ -130,7 +167,8 @@ def _route(remote: Remote, base: str, target: str, ref: str | None, abilities: A
         routes = parse_index(data.decode(), base)
     except UnicodeDecodeError as error:
         raise FollowError("the route index is not text", reason=str(error)) from error
-    fitting = [r for r in routes if r.target == target and r.ref == ref and abilities.allow(r)]
-    if not fitting:
-        raise FollowError("the route index has no route to the target for this client", target=target)
-    return fitting[0]
+    for route in routes:
+        is_fitting = route.target == target and route.ref == ref and abilities.allow(route)
+        if is_fitting and all(client.holds(layer.base) for layer in route.layers):
+            return route
+    raise FollowError("the route index has no route to the target for this client", target=target)

@@ -8,13 +8,16 @@ planned one unless an older commit of the client's is dated later than the hop b
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from planner.build.tools import run_tool
-from planner.errors import FollowError, ToolError
-from planner.history.records import EMPTY
+from planner.errors import FollowError, PlannerError, ToolError
+from planner.history.encoding import relative_path
+from planner.history.ostree import OSTreeRepository
+from planner.history.records import EMPTY, ObjectKind, ObjectName
 from planner.publish.routes import Hop
 
 _REF_IN_SUMMARY = re.compile(r"^\* (.+)\n +Latest Commit .*\n +([0-9a-f]{64})$", re.MULTILINE)
@@ -23,6 +26,9 @@ _REF_IN_SUMMARY = re.compile(r"^\* (.+)\n +Latest Commit .*\n +([0-9a-f]{64})$",
 _OTHERS_ARE_PARTIAL = "partial commits from fsck-detected corruption"
 
 PULL_TIMEOUT_S = 3600.0
+
+LAYER_REF = "deltaplan/layer"
+"""Where a client keeps the layers that its tree is composed of, from 1 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,30 @@ class OSTreeClient:
         """Pull the hop's commit by its delta; a pull that would not use one fails."""
         self._ostree("pull", "--require-static-deltas", self.remote_name, hop.commit)
 
+    def holds(self, commit: str) -> bool:
+        """Whether the commit is there and whole."""
+        place = relative_path(ObjectName(ObjectKind.COMMIT, commit))
+        return not commit or ((self.path / place).exists() and not self._is_partial(commit))
+
+    def layers(self, commit: str) -> tuple[str, ...]:
+        """What the commit's metadata names, where it is all here."""
+        layers = OSTreeRepository(self.path).read_commit(commit).layers
+        return layers if all(map(self.holds, layers)) else ()
+
+    def unite(self, layers: Sequence[str], target: str) -> None:
+        """Commit the layers' union, and fetch the target's commit, which is of the same trees."""
+        made = self._ostree("commit", "--orphan", *(f"--tree=ref={layer}" for layer in layers)).strip()
+        self._ostree("pull", "--disable-static-deltas", "--commit-metadata-only", self.remote_name, target)
+        repository = OSTreeRepository(self.path)
+        try:
+            mine, theirs = (repository.read_commit(one) for one in (made, target))
+        except PlannerError as error:
+            raise FollowError("the layers' union cannot be compared", reason=str(error)) from error
+        if (mine.tree, mine.tree_meta) != (theirs.tree, theirs.tree_meta):
+            raise FollowError("the layers' union is another tree than the target", target=target)
+        # All objects are there: this finds that out, and marks the commit as whole.
+        self._ostree("pull", "--disable-static-deltas", self.remote_name, target)
+
     def pull_in_full(self, target: str) -> int:
         """Pull the target without deltas; the bytes are not known."""
         with suppress(FollowError):
@@ -64,18 +94,27 @@ class OSTreeClient:
         except FollowError as error:
             if _OTHERS_ARE_PARTIAL not in str(error):
                 raise
-        if (self.path / "state" / f"{target}.commitpartial").exists():
+        if self._is_partial(target):
             raise FollowError("the commit is not whole", commit=target)
         self._ostree("show", target)
 
-    def finish(self, target: str, ref: str | None) -> None:
-        """Point the remote ref (`pinned`, where none was asked for) to the target, and drop intermediate commits."""
+    def finish(self, target: str, ref: str | None, layers: Sequence[str] = ()) -> None:
+        """Point the remote ref (`pinned`, where none was asked for) to the target, and drop intermediate commits.
+
+        Layers that the next update begins from are held by refs `deltaplan/layer/NUMBER`.
+        """
+        self._ostree("refs", "--delete", LAYER_REF)
+        for number, layer in enumerate(layers, start=1):
+            self._ostree("refs", f"--create={LAYER_REF}/{number}", "--force", layer)
         if ref is None:
             self._ostree("refs", "--create=pinned", "--force", target)
         else:
             # Nothing is left to download; the tool checks that the commit may be on this ref.
             self._ostree("pull", "--disable-static-deltas", self.remote_name, f"{ref}@{target}")
         self._ostree("prune", "--refs-only", "--depth=0")
+
+    def _is_partial(self, commit: str) -> bool:
+        return (self.path / "state" / f"{commit}.commitpartial").exists()
 
     def current(self, ref: str) -> str:
         """The commit that the client is on: its remote ref, else its local one, else the empty commit."""

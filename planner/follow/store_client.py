@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from planner.build.builders import DELTA_FILE
@@ -13,11 +13,16 @@ from planner.follow.remote import Remote
 from planner.history.encoding import decode_commit, decode_tree, relative_path
 from planner.history.records import ObjectKind, ObjectName, is_checksum
 from planner.history.store import MAX_OBJECT_BYTES, Store, unpack
+from planner.history.trees import unite_trees
 from planner.publish.routes import Hop
 
 _MAX_SUMMARY_BYTES = 10_000_000
 _PINNED_REF = "pinned"
 """The client's own ref for a target that it asked for by commit."""
+
+_LAYER_REF = "deltaplan/layer"
+"""Where a client keeps the layers that its tree is composed of, from 1 on."""
+_MAX_COMMIT_BYTES = 10_000_000
 
 Read = Callable[[ObjectName], bytes]
 
@@ -51,6 +56,29 @@ class StoreClient:
             raise FollowError("the hop failed", path=hop.path, reason=str(error)) from error
         if (bundle.base, bundle.target) != (base, hop.commit):
             raise FollowError("is another delta than announced", path=hop.path)
+
+    def holds(self, commit: str) -> bool:
+        """Whether the commit is there."""
+        return not commit or self.store.has(ObjectName(ObjectKind.COMMIT, commit))
+
+    def layers(self, commit: str) -> tuple[str, ...]:
+        """What the commit's metadata names, where it is all here."""
+        layers = self.store.read_commit(commit).layers
+        return layers if all(map(self.holds, layers)) else ()
+
+    def unite(self, layers: Sequence[str], target: str) -> None:
+        """Write the union of the layers' trees, and fetch the target's commit, which is of the same tree."""
+        name = ObjectName(ObjectKind.COMMIT, target)
+        packed = self.remote.fetch(relative_path(name), max_bytes=_MAX_COMMIT_BYTES)
+        try:
+            data = unpack(packed, _MAX_COMMIT_BYTES)
+            commit = decode_commit(data, target)
+            tree = unite_trees(self.store, [self.store.read_commit(layer).tree for layer in layers])
+        except PlannerError as error:
+            raise FollowError("the layers cannot be united", target=target, reason=str(error)) from error
+        if hashlib.sha256(data).hexdigest() != target or commit.tree != tree:
+            raise FollowError("the layers' union is another tree than the target", target=target)
+        self.store.write_object(ObjectKind.COMMIT, data)
 
     def pull_in_full(self, target: str) -> int:
         """Fetch each missing or damaged object on its own; the bytes downloaded."""
@@ -94,8 +122,11 @@ class StoreClient:
         except PlannerError as error:
             raise FollowError("the commit is not whole", commit=target, reason=str(error)) from error
 
-    def finish(self, target: str, ref: str | None) -> None:
-        """Point the ref to the target and drop everything that no ref reaches."""
+    def finish(self, target: str, ref: str | None, layers: Sequence[str] = ()) -> None:
+        """Point the ref to the target and drop everything that no ref reaches; refs hold the layers."""
+        self.store.drop_refs(_LAYER_REF)
+        for number, layer in enumerate(layers, start=1):
+            self.store.write_ref(f"{_LAYER_REF}/{number}", layer)
         self.store.write_ref(ref or _PINNED_REF, target)
         self.store.prune(depth=0)
 

@@ -39,7 +39,7 @@ from planner.history.ostree_objects import (
     unpack_header,
 )
 from planner.history.reading import HistoryReader, Listing, ObjectFormat
-from planner.history.records import History, ObjectKind, ObjectName, is_checksum
+from planner.history.records import Commit, History, ObjectKind, ObjectName, is_checksum
 
 _ARCHIVE_MODES = ("archive", "archive-z2")
 _MODES = (*_ARCHIVE_MODES, "bare", "bare-user", "bare-user-only")
@@ -159,6 +159,15 @@ class OSTreeRepository:
             for chunk in check_chunks(header, chunks, name.checksum, where):
                 with full_disk_as_error(Path(str(into.name))):
                     into.write(chunk)
+
+    def read_commit(self, checksum: str) -> Commit:
+        """One commit, whether its trees are there or not.
+
+        Raises:
+            RepositoryError: it is missing or corrupt.
+        """
+        name = ObjectName(ObjectKind.COMMIT, checksum)
+        return decode_commit(self.read_object(name), checksum, where=self._locate(name))
 
     def read_commit_metadata(self, commit: str) -> bytes:
         """What is kept beside a commit, such as its signatures: an `a{sv}`, unchecked; empty where there is nothing.

@@ -289,6 +289,13 @@ class Store:
         for folder in path.relative_to(self._path).parents:
             sync_directory(self._path / folder)
 
+    def drop_refs(self, folder: str) -> None:
+        """Forget every ref below a folder of names; what they pointed to stays until it is pruned."""
+        if not is_ref_name(folder):
+            raise InputError("is not a ref's name", got=folder)
+        for path in sorted((self._path / "refs" / folder).glob("**/*"), reverse=True):
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
     def prune(self, *, depth: int | None = None) -> int:
         """Delete what no ref reaches, and what dead runs left behind; the number of objects deleted.
 

@@ -14,10 +14,19 @@ from datetime import datetime
 from pathlib import Path
 
 from planner.errors import InputError
-from planner.history.encoding import FileKind, FileObject, encode_file, encode_tree, is_safe_name
+from planner.history.encoding import (
+    FileKind,
+    FileObject,
+    decode_tree,
+    encode_file,
+    encode_tree,
+    is_safe_name,
+    relative_path,
+)
 from planner.history.files import read_bounded
+from planner.history.layers import unite_names
 from planner.history.reading import MAX_DEPTH
-from planner.history.records import LAYERS_KEY, VERSION_KEY, ObjectKind, Tree
+from planner.history.records import LAYERS_KEY, VERSION_KEY, ObjectKind, ObjectName, Tree
 from planner.history.store import MAX_OBJECT_BYTES, Store
 
 
@@ -56,6 +65,29 @@ def import_tree(
         return store.add_commit(
             tree, committed_at=committed_at, parent=parent, subject=version, metadata=metadata, ref=ref
         )
+
+
+def unite_trees(store: Store, trees: Sequence[str]) -> str:
+    """Keep the union of trees that the store has (`layers.py` has the rule); its checksum.
+
+    Raises:
+        InputError: a path is a file in one tree and a folder in another; nothing is kept.
+        RepositoryError: a tree is missing or corrupt.
+    """
+
+    def read(checksum: str) -> Tree:
+        name = ObjectName(ObjectKind.TREE, checksum)
+        return decode_tree(store.read_object(name), where=relative_path(name))
+
+    def unite(checksums: Sequence[str], path: str) -> str:
+        if len(set(checksums)) == 1:
+            return checksums[0]
+        files, dirs = unite_names([read(one) for one in checksums], path)
+        below = {name: unite(of_name, f"{path}/{name}") for name, of_name in dirs.items()}
+        return store.write_object(ObjectKind.TREE, encode_tree(Tree(files=files, dirs=below))).checksum
+
+    with store.batch():
+        return unite(trees, "")
 
 
 def write_folder(store: Store, folder: Path) -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from planner.demand.adoption import adoption_cohorts
 from planner.demand.cohorts import Cohort, Demand, UnknownBase
+from planner.demand.layers import check_layers
 from planner.demand.table import demand_row, parse_demand_csv
 from planner.errors import InputError, raise_collected
 from planner.history.files import read_bounded
@@ -21,15 +22,18 @@ def read_demand(section: DemandSection, history: History, home: Path) -> Demand:
     """Who asks for what; a CSV's path is relative to `home`.
 
     Raises:
-        InputError: a file cannot be read, or rows are wrong; all rows of a table are named together.
+        InputError: a file cannot be read, or rows are wrong, all rows of a table named together; or clients that keep
+            layers apart want what is no union of them.
     """
     table = _read_csv(home / section.csv, section.csv, history) if section.csv is not None else Demand(cohorts=())
     rows = _read_rows(section.cohorts, history)
     modelled = [
         cohort for model in section.adoption for cohort in adoption_cohorts(history, **msgspec.structs.asdict(model))
     ]
+    cohorts = (*table.cohorts, *(row for row in rows if isinstance(row, Cohort)), *modelled)
+    check_layers(history, cohorts)
     return Demand(
-        cohorts=(*table.cohorts, *(row for row in rows if isinstance(row, Cohort)), *modelled),
+        cohorts=cohorts,
         unknown=(*table.unknown, *(row for row in rows if isinstance(row, UnknownBase))),
     )
 

@@ -13,7 +13,7 @@ Each step reads what the one before left in the work folder, so that a night can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,14 +21,16 @@ from pathlib import Path
 from planner.build.pool import Pool
 from planner.delta.superblock import COMPOSED
 from planner.demand.cohorts import Demand
+from planner.demand.layers import with_layers
 from planner.errors import BuildError, InputError
 from planner.history.objects import ObjectSets, full_pull_bytes
 from planner.history.records import History
 from planner.night.asking import read_demand
+from planner.night.composing import choose_mixes, compose_mixes
 from planner.night.making import Maker, Reporter, find_chains
 from planner.night.rehearsal import Rehearsal, rehearse
 from planner.night.repositories import OSTreeSite, Site, StoreSite
-from planner.night.routing import publish_routes
+from planner.night.routing import Routing
 from planner.night.sources import Places, import_source
 from planner.night.weighing import Weigher, Weighing, weighing_document
 from planner.night.workspace import Workspace
@@ -155,10 +157,17 @@ class Night:
             known = {commit.version: checksum for checksum, commit in before.commits.items() if commit.version}
             places = Places(scenario=self._home, downloads=self._downloads, scratch=self.workspace.folder / "importing")
             added = import_source(self.scenario, self.site.committer, known, places, self._reporter.say)
-            for name in ("history", "objects", "demand", "full_pulls"):
-                self.__dict__.pop(name, None)
+            self._forget()
         history = self.history
         return Imported(commits=len(history.commits), added=added, refs=history.refs, incomplete=history.incomplete)
+
+    def compose(self, only: Sequence[str] = ()) -> dict[str, str]:
+        """Make the scenario's known mixes that the repository lacks (or `only` some, by name); commits by name."""
+        with self.workspace.locked():
+            mixes = choose_mixes(self.scenario.mixes, self.history, only)
+            made = compose_mixes(mixes, self.history, self.site.committer, self._reporter.say)
+            self._forget()
+        return made
 
     def weigh(self) -> Weighing:
         """Propose candidates by rule, weigh what was never weighed, and prune them.
@@ -170,10 +179,10 @@ class Night:
             weigher = Weigher(
                 scenario=self.scenario,
                 history=self.history,
-                cohorts=self.demand.cohorts,
+                cohorts=with_layers(self.history, self.demand.cohorts),
                 maker=self._maker(catalogue),
                 full_pulls_of=self._full_pulls_of,
-                assemble_with=partial(self._assemble, catalogue),
+                assemble_with=partial(self._assemble, catalogue, is_trial=True),
                 solve_options=self._options(None),
             )
             weighing = weigher.weigh()
@@ -194,7 +203,7 @@ class Night:
     def build(self) -> Built:
         """Make and prove the plan's deltas that are not there yet."""
         assembly, plan = self.workspace.read_plan()
-        chosen = tuple(assembly.candidates[index] for index in plan.build)
+        chosen = assembly.candidates_of(plan.build)
         with self.workspace.locked(), Catalogue(self.workspace.catalogue_path) as catalogue:
             self.pool.clean()
             maker = self._maker(catalogue)
@@ -215,13 +224,13 @@ class Night:
     def publish(self) -> Published:
         """Put the plan's artifacts where clients look, then the routes, then the summary."""
         assembly, plan = self.workspace.read_plan()
-        chosen = [assembly.candidates[index] for index in plan.build]
+        chosen = assembly.candidates_of(plan.build)
         with self.workspace.locked(), Catalogue(self.workspace.catalogue_path) as catalogue:
             known = catalogue.artifacts()
             lost = [candidate for candidate in chosen if candidate not in known]
             if lost:
                 raise BuildError("is not built yet: run `deltaplan build` first", path=self.name_pair(lost[0]))
-            routes = publish_routes(assembly, plan, self.site)
+            routes = Routing(assembly, plan, self.history, self.site).routes()
             done = publish(self.site, self.pool, [known[c] for c in chosen], routes)
             self.site.record_routes(self.history, routes)
             for candidate in known.keys() - set(chosen):
@@ -244,6 +253,11 @@ class Night:
 
     # -- how ---------------------------------------------------------------------------------------------------
 
+    def _forget(self) -> None:
+        """Read the repository again: it has changed."""
+        for name in ("history", "objects", "demand", "full_pulls"):
+            self.__dict__.pop(name, None)
+
     def name_pair(self, candidate: Candidate) -> str:
         """A candidate as a person names it."""
         names = self.history.name_of(candidate.base), self.history.name_of(candidate.target)
@@ -254,13 +268,16 @@ class Night:
         yesterday = self.workspace.read_last_plan()
         return None if yesterday is None else carry_over(yesterday[0].problem, yesterday[1], problem).start
 
-    def _assemble(self, catalogue: Catalogue, weighed: Mapping[Candidate, Weight]) -> Assembly:
-        """The problem with these candidates."""
+    def _assemble(
+        self, catalogue: Catalogue, weighed: Mapping[Candidate, Weight], *, is_trial: bool = False
+    ) -> Assembly:
+        """The problem with these candidates; a trial asks for each layer beside what is composed of them."""
+        cohorts = with_layers(self.history, self.demand.cohorts) if is_trial else self.demand.cohorts
         return assemble(
             self.history,
-            self.demand.cohorts,
+            cohorts,
             weighed,
-            self.full_pulls,
+            self._full_pulls_of({(one.base, one.target) for one in cohorts}) if is_trial else self.full_pulls,
             needs=catalogue.needs(),
             built={candidate for candidate in weighed if is_published(self.site, candidate)},
             prices=self.scenario.optimizer_prices(),

@@ -29,11 +29,15 @@ class Rehearsal:
 
 
 def rehearse(site: Site, remote: Remote, cohort: Cohort, objects: ObjectSets, scratch: Path) -> Rehearsal:
-    """Let a new client that holds the cohort's base, and nothing else, follow its published route."""
-    abilities = Abilities(max_hops=cohort.max_hops, max_wire_bytes=cohort.max_wire_bytes)
+    """Let a new client follow its published route that holds the cohort's base, its layers where it keeps them apart,
+    and nothing else.
+    """  # noqa: D205
+    abilities = Abilities(max_hops=cohort.max_hops, max_wire_bytes=cohort.max_wire_bytes, layers=cohort.layers)
+    base = objects.history.commits.get(cohort.base)
+    held = (cohort.base, *(base.layers if base and cohort.layers else ()))
     want, is_ref = cohort.ref or cohort.target, cohort.ref is not None
     with tempfile.TemporaryDirectory(dir=scratch, prefix="client-") as folder:
-        client = site.make_client(remote, Path(folder) / "repository", cohort.base, objects)
+        client = site.make_client(remote, Path(folder) / "repository", held, objects)
         try:
             done = follow(client, remote, base=cohort.base, want=want, is_ref=is_ref, abilities=abilities)
         except FollowError as error:

@@ -97,8 +97,8 @@ class Site(Protocol):
     def serve(self) -> AbstractContextManager[Remote]:
         """Serve the repository to rehearsal clients for as long as the block runs."""
 
-    def make_client(self, remote: Remote, folder: Path, base: str, objects: ObjectSets) -> Client:
-        """A client in `folder` that holds `base` and nothing else."""
+    def make_client(self, remote: Remote, folder: Path, held: Sequence[str], objects: ObjectSets) -> Client:
+        """A client in `folder` that holds some commits and nothing else; the first is the one it is on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +175,11 @@ class StoreSite:
         """The folder itself."""
         yield FolderRemote(self.path)
 
-    def make_client(self, remote: Remote, folder: Path, base: str, objects: ObjectSets) -> StoreClient:
-        """A store that shares the base's objects by hard links: they are never rewritten."""
+    def make_client(self, remote: Remote, folder: Path, held: Sequence[str], objects: ObjectSets) -> StoreClient:
+        """A store that shares the commits' objects by hard links: they are never rewritten."""
         Store.create(folder)
         client = Store(folder, level=1, is_durable=False)
-        for name in objects.of_commit(base):
+        for name in {name for commit in held for name in objects.of_commit(commit)}:
             place = folder / relative_path(name)
             place.parent.mkdir(exist_ok=True)
             os.link(self.path / relative_path(name), place)
@@ -289,16 +289,16 @@ class OSTreeSite:
             finally:
                 server.shutdown()
 
-    def make_client(self, remote: Remote, folder: Path, base: str, objects: ObjectSets) -> OSTreeClient:  # noqa: ARG002
-        """A bare-user repository that pulled the base from here and knows the served URL as its remote."""
+    def make_client(self, remote: Remote, folder: Path, held: Sequence[str], objects: ObjectSets) -> OSTreeClient:  # noqa: ARG002
+        """A bare-user repository that pulled the commits from here and knows the served URL as its remote."""
         assert isinstance(remote, HttpRemote)  # noqa: S101 - `serve` gave it
         run_tool(["ostree", "init", f"--repo={folder}", "--mode=bare-user"], timeout_s=_TOOL_TIMEOUT_S)
         run_tool(
             ["ostree", "remote", "add", f"--repo={folder}", "--no-gpg-verify", _REMOTE_NAME, remote.url],
             timeout_s=_TOOL_TIMEOUT_S,
         )
-        if base:
-            run_tool(["ostree", "pull-local", f"--repo={folder}", str(self.path), base], timeout_s=_TOOL_TIMEOUT_S)
+        for commit in filter(None, held):
+            run_tool(["ostree", "pull-local", f"--repo={folder}", str(self.path), commit], timeout_s=_TOOL_TIMEOUT_S)
         return OSTreeClient(folder, _REMOTE_NAME)
 
 

@@ -18,7 +18,7 @@ from planner.history.generator import generate_releases
 from planner.history.packages import fetch_packages, unpack_wheel
 from planner.history.records import LAYERS_KEY, VERSION_KEY
 from planner.history.store import Store
-from planner.history.trees import import_tree, natural_key
+from planner.history.trees import import_tree, natural_key, unite_trees
 from planner.scenario import CommitSection, Scenario, SourceSection
 
 _COMMIT_TIMEOUT_S = 3600.0
@@ -33,6 +33,20 @@ class Committer(Protocol):
 
     def commit(self, folder: Path, section: CommitSection, parent: str | None, layers: tuple[str, ...]) -> str:
         """The new commit's checksum; the section's ref points to it afterwards."""
+
+    def unite(self, mix: Mix, trees: tuple[str, ...]) -> str:
+        """The checksum of the union of some commits, whose trees these are, as `mix` says; its ref points to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """A merged commit to be made: of which commits, in order, and what is said of it."""
+
+    name: str
+    ref: str
+    layers: tuple[str, ...]
+    released_at: datetime
+    parent: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,18 @@ class StoreCommitter:
             ref=section.ref,
         )
 
+    def unite(self, mix: Mix, trees: tuple[str, ...]) -> str:
+        """See `Committer.unite`."""
+        with self.store.batch():
+            return self.store.add_commit(
+                unite_trees(self.store, trees),
+                committed_at=mix.released_at,
+                parent=mix.parent,
+                subject=mix.name,
+                metadata={VERSION_KEY: mix.name, LAYERS_KEY: " ".join(mix.layers)},
+                ref=mix.ref,
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class OSTreeCommitter:
@@ -71,6 +97,18 @@ class OSTreeCommitter:
         ]
         if layers:
             arguments.append(f"--add-metadata-string={LAYERS_KEY}={' '.join(layers)}")
+        return run_tool(arguments, timeout_s=_COMMIT_TIMEOUT_S).strip()
+
+    def unite(self, mix: Mix, trees: tuple[str, ...]) -> str:  # noqa: ARG002 - the tool finds them
+        """See `Committer.unite`."""
+        arguments = [
+            *("ostree", "commit", f"--repo={self.path}", f"--branch={mix.ref}", f"--subject={mix.name}"),
+            *(f"--tree=ref={layer}" for layer in mix.layers),
+            f"--timestamp=@{int(mix.released_at.timestamp())}",
+            f"--parent={mix.parent or 'none'}",
+            f"--add-metadata-string={VERSION_KEY}={mix.name}",
+            f"--add-metadata-string={LAYERS_KEY}={' '.join(mix.layers)}",
+        ]
         return run_tool(arguments, timeout_s=_COMMIT_TIMEOUT_S).strip()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -11,18 +11,35 @@ import numpy as np
 
 from planner.demand.cohorts import Cohort
 from planner.history.records import EMPTY, History
+from planner.optimize.layered import Walks, find_walks, share_copies
 from planner.optimize.needs import Sharing, share_needs
-from planner.optimize.problem import NO_HOP_LIMIT, Candidates, Demands, FloatArray, Limits, Prices, Problem
+from planner.optimize.problem import (
+    NO_HOP_LIMIT,
+    Candidates,
+    Demands,
+    FloatArray,
+    Limits,
+    Parts,
+    Prices,
+    Problem,
+)
 from planner.weigh.candidates import Candidate, Need, Weight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
-    """A problem with the meaning of its rows: `candidates[i]` is candidate i, `cohorts[k]` demand k."""
+    """A problem with the meaning of its rows: `candidates[i]` is candidate i, `cohorts[k]` demand k.
+
+    Where clients keep layers apart, several rows may be of one candidate (`layered.py`).
+    """
 
     problem: Problem
     candidates: tuple[Candidate, ...]
     cohorts: tuple[Cohort, ...]
+
+    def candidates_of(self, rows: Iterable[int]) -> tuple[Candidate, ...]:
+        """The candidates of some rows, each once, in the order of the rows."""
+        return tuple(dict.fromkeys(self.candidates[row] for row in rows))
 
 
 def assemble(
@@ -41,23 +58,50 @@ def assemble(
     Commits are those that candidates and cohorts name, in the history's order (oldest first, the empty
     commit before all), under their versions where these are unique. Candidates are sorted by base and
     target in that order, then by codec. A cohort without an entry in `full_pull_bytes` has no full pull. What several
-    candidates need (`needs`) is paid once.
+    candidates need (`needs`) is paid once. Clients with layers have further nodes and rows, after all others.
     """
     named = {c.base for c in cohorts} | {c.target for c in cohorts}
     named |= {c.base for c in weighed} | {c.target for c in weighed}
     commits = [commit for commit in (EMPTY, *history.commits) if commit in named]
     number = {commit: index for index, commit in enumerate(commits)}
     order = sorted(weighed, key=lambda c: (number[c.base], number[c.target], c.codec))
+    names = dict(zip(commits, _names(history, commits), strict=True))
+    walks = find_walks(history, cohorts, order, names)
     sharing = share_needs(order, needs or {}, built)
+    candidates = _candidates([(c, weighed[c], c in built) for c in order], number, sharing)
+    parts = sharing.parts
+    if walks.copies:
+        candidates, parts = _add_copies(candidates, parts, walks)
     problem = Problem(
-        commits=_names(history, commits),
-        candidates=_candidates([(c, weighed[c], c in built) for c in order], number, sharing),
-        parts=sharing.parts,
-        demands=_demands(cohorts, full_pull_bytes, number),
+        commits=(*names.values(), *walks.names),
+        candidates=candidates,
+        parts=parts,
+        demands=_demands(cohorts, full_pull_bytes, number, walks),
         prices=prices or Prices(),
         limits=limits or Limits(),
     )
-    return Assembly(problem=problem, candidates=tuple(order), cohorts=tuple(cohorts))
+    rows = (*order, *(order[source] for source, _, _ in walks.copies))
+    return Assembly(problem=problem, candidates=rows, cohorts=tuple(cohorts))
+
+
+def _add_copies(candidates: Candidates, parts: Parts, walks: Walks) -> tuple[Candidates, Parts]:
+    """Candidates with their copies; what one takes that has copies is a part of theirs."""
+    source, base, target = np.array(walks.copies, dtype=np.int64).T
+    own = candidates.stored_bytes, candidates.server_cpu_s
+    is_alone = ~np.isin(np.arange(len(candidates)), source)
+    nothing = np.zeros(len(source))
+    return (
+        Candidates(
+            base=np.concatenate([candidates.base, base]),
+            target=np.concatenate([candidates.target, target]),
+            wire_bytes=np.concatenate([candidates.wire_bytes, candidates.wire_bytes[source]]),
+            stored_bytes=np.concatenate([candidates.stored_bytes * is_alone, nothing]),
+            server_cpu_s=np.concatenate([candidates.server_cpu_s * is_alone, nothing]),
+            client_cpu_s=np.concatenate([candidates.client_cpu_s, candidates.client_cpu_s[source]]),
+            built=np.concatenate([candidates.built, candidates.built[source]]),
+        ),
+        share_copies(parts, source, own, candidates.built),
+    )
 
 
 def _names(history: History, commits: Sequence[str]) -> tuple[str, ...]:
@@ -88,10 +132,13 @@ def _candidates(
 
 
 def _demands(
-    cohorts: Sequence[Cohort], full_pull_bytes: Mapping[tuple[str, str], int], number: Mapping[str, int]
+    cohorts: Sequence[Cohort],
+    full_pull_bytes: Mapping[tuple[str, str], int],
+    number: Mapping[str, int],
+    walks: Walks,
 ) -> Demands:
     return Demands(
-        base=np.array([number[c.base] for c in cohorts], dtype=np.int64),
+        base=np.array([walks.base_of.get(c, number[c.base]) for c in cohorts], dtype=np.int64),
         target=np.array([number[c.target] for c in cohorts], dtype=np.int64),
         clients=_floats([c.clients for c in cohorts]),
         full_pull_bytes=_floats([full_pull_bytes.get((c.base, c.target), inf) for c in cohorts]),

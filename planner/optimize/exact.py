@@ -10,7 +10,7 @@ from math import inf
 import numpy as np
 
 from planner.optimize.evaluate import Evaluation, evaluate
-from planner.optimize.formulation import Milp, column_values, find_covers, formulate
+from planner.optimize.formulation import Milp, column_values, find_covers, formulate, used_candidates
 from planner.optimize.highs import solve_milp
 from planner.optimize.part_formulation import formulate_with_parts
 from planner.optimize.plan import OPTIMAL_GAP
@@ -117,7 +117,7 @@ def _with_found(result: ExactResult, found: Evaluation) -> ExactResult:
 def found_in(problem: Problem, milp: Milp, values: FloatArray) -> Evaluation:
     """The selection that column values stand for, with its clients on their cheapest routes, judged."""
     is_open = np.zeros(len(problem.candidates), dtype=bool)
-    is_open[milp.candidates[values[: len(milp.candidates)] > 0.5]] = True
+    is_open[used_candidates(milp, values)] = True
     return evaluate(problem, select(problem, is_open))
 
 

@@ -26,6 +26,9 @@ from planner.optimize.reduce import Cohort
 LONGEST_LAYERED_HOPS = 6
 """Hop limits up to this are modelled in layers; beyond, the layers cost more columns than they tighten."""
 
+_LEAST_FLOW = 1e-6
+"""Less flow than this is the solver's tolerance."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CohortColumns:
@@ -74,7 +77,7 @@ class Milp:
 def find_covers(problem: Problem, milp: Milp, cohorts: tuple[Cohort, ...], values: FloatArray) -> list[IntArray]:
     """Sets of columns that a solution uses together although an exact sum says that no plan may."""
     covers = []
-    kept = np.flatnonzero(values[: len(milp.candidates)] > 0.5)
+    kept = np.flatnonzero(np.isin(milp.candidates, used_candidates(milp, values)))
     if evaluate(problem, Selection(build=tuple(milp.candidates[kept].tolist()), routes=())).breaks_limit:
         covers.append(kept)
     for cohort, block in zip(cohorts, milp.cohorts, strict=True):
@@ -82,6 +85,15 @@ def find_covers(problem: Problem, milp: Milp, cohorts: tuple[Cohort, ...], value
         if route_bytes(problem, tuple(block.edge[used].tolist())) > cohort.max_wire_bytes:
             covers.append(block.first + used)
     return covers
+
+
+def used_candidates(milp: Milp, values: FloatArray) -> IntArray:
+    """The candidates that a solution's clients use, ascending.
+
+    Others may be kept in it that cost nothing by themselves, whether what they need is kept or not.
+    """
+    used = [block.edge[values[block.first : block.full_pull] > _LEAST_FLOW] for block in milp.cohorts]
+    return np.unique(np.concatenate(used)) if used else np.zeros(0, dtype=np.int64)
 
 
 @dataclass(slots=True)

@@ -37,7 +37,7 @@ def write_recursive(
     chosen: dict[tuple[str, str], PublishedRoute] = {}
     for base, of_base in routes.items():
         for route in sorted(of_base, key=lambda one: len(one.hops or ())):
-            if route.hops and len(route.hops) > 1:
+            if route.hops and len(route.hops) > 1 and not route.layers:
                 chosen[base, route.target] = route
     shutil.rmtree(folder, ignore_errors=True)
     for (base, target), route in sorted(chosen.items()):

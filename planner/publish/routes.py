@@ -6,10 +6,14 @@
     hop 1 77b2... hdiffpatch 100000 deltas/...    number, commit after the hop, codec, bytes, the delta's folder
     hop 2 8a31... hdiffpatch 23456 deltas/...
     route device/s2 91cc... full 9876543          no route: a full pull, and its bytes
+    route device/s3 5e02... layers:2 45678        layer by layer, for clients that keep them apart
+    layer 1 02d1... 77b2... 1                     number, the layer's commit before (or `empty`) and after, hops
+    hop 1 77b2... hdiffpatch 45678 deltas/...
+    layer 2 c0de... c0de... 0
     end
 
-A base may have several routes to one target, for clients that may follow fewer hops: longest first, and a
-client takes the first that it can follow. The last line tells a reader that nothing was cut off.
+A base may have several routes to one target, for clients that may follow fewer hops: those by layers first, then the
+longest, and a client takes the first that it can follow. The last line tells a reader that nothing was cut off.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from planner.history.records import is_checksum
 FORMAT = "deltaplan-routes/1"
 MAX_INDEX_BYTES = 1_000_000
 """A reader refuses larger files: thousands of routes fit."""
+MAX_LAYERS = 100
+"""A reader refuses more: nobody composes a tree of so many."""
 MAX_HOPS = 64
 """A reader refuses longer routes: nobody plans them, and each hop costs the client a commit's worth of disk."""
 
@@ -45,13 +51,26 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRoute:
+    """How one layer comes from a commit that the client holds to the one that its target is composed of."""
+
+    base: str
+    target: str
+    hops: tuple[Hop, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedRoute:
-    """How clients on one base reach one target; `hops` is None for a full pull of `wire_bytes`."""
+    """How clients on one base reach one target; `hops` is None for a full pull of `wire_bytes`.
+
+    With `layers`, `hops` are theirs, in order; the client unites where they end.
+    """
 
     ref: str | None
     target: str
     wire_bytes: int
     hops: tuple[Hop, ...] | None
+    layers: tuple[LayerRoute, ...] = ()
 
 
 def index_path(base: str) -> str:
@@ -62,14 +81,22 @@ def index_path(base: str) -> str:
 def format_index(base: str, routes: Sequence[PublishedRoute]) -> str:
     """The index file's text; the same routes give the same text."""
     lines = [FORMAT, f"base {base or 'empty'}"]
-    for route in sorted(routes, key=lambda r: (r.ref or "-", r.target, -len(r.hops or ()), r.wire_bytes)):
-        kind = "full" if route.hops is None else str(len(route.hops))
+    order = sorted(routes, key=lambda r: (r.ref or "-", r.target, -len(r.layers), -len(r.hops or ()), r.wire_bytes))
+    for route in order:
+        kind = "full" if route.hops is None else f"layers:{len(route.layers)}" if route.layers else str(len(route.hops))
         lines.append(f"route {route.ref or '-'} {route.target} {kind} {route.wire_bytes}")
-        lines += [
-            f"hop {number} {hop.commit} {hop.codec} {hop.wire_bytes} {hop.path}"
-            for number, hop in enumerate(route.hops or (), start=1)
-        ]
+        for number, layer in enumerate(route.layers, start=1):
+            lines.append(f"layer {number} {layer.base or 'empty'} {layer.target} {len(layer.hops)}")
+            lines += _hop_lines(layer.hops)
+        if not route.layers:
+            lines += _hop_lines(route.hops or ())
     return "\n".join([*lines, "end", ""])
+
+
+def _hop_lines(hops: Sequence[Hop]) -> list[str]:
+    return [
+        f"hop {number} {hop.commit} {hop.codec} {hop.wire_bytes} {hop.path}" for number, hop in enumerate(hops, start=1)
+    ]
 
 
 def parse_index(text: str, base: str) -> tuple[PublishedRoute, ...]:
@@ -87,25 +114,78 @@ def parse_index(text: str, base: str) -> tuple[PublishedRoute, ...]:
 
 
 def _parse_routes(lines: list[str], base: str) -> Iterator[PublishedRoute]:
-    number = 2
-    while number < len(lines) - 2:
-        words = lines[number].split(" ")
-        where = f"routes:{number + 1}"
+    reader = _Lines(lines)
+    while reader.number < reader.end:
+        words = reader.words()
         if len(words) != 5 or words[0] != "route" or not _REF.fullmatch(words[1]) or not is_checksum(words[2]):
-            raise InputError("is no route line", path=where, got=lines[number][:200])
-        ref, target, wire_bytes = (None if words[1] == "-" else words[1]), words[2], _count(words[4], where)
-        number += 1
+            raise InputError("is no route line", path=reader.where, got=" ".join(words)[:200])
+        ref, target, wire_bytes = (None if words[1] == "-" else words[1]), words[2], _count(words[4], reader.where)
+        where = reader.where
         if words[3] == "full":
             yield PublishedRoute(ref=ref, target=target, wire_bytes=wire_bytes, hops=None)
             continue
-        count = _count(words[3], where)
-        if count > MAX_HOPS or number + count > len(lines) - 2:
-            raise InputError("has too many hops", path=where, got=count)
-        hops = tuple(_parse_hop(lines[number + i], i + 1, f"routes:{number + i + 1}") for i in range(count))
-        number += count
-        if (hops[-1].commit if hops else base) != target or sum(hop.wire_bytes for hop in hops) != wire_bytes:
+        layers = reader.layers(words[3].removeprefix("layers:")) if words[3].startswith("layers:") else ()
+        hops = tuple(hop for layer in layers for hop in layer.hops) if layers else reader.hops(words[3])
+        ends_well = bool(layers) or (hops[-1].commit if hops else base) == target
+        if not ends_well or len(hops) > MAX_HOPS or sum(hop.wire_bytes for hop in hops) != wire_bytes:
             raise InputError("does not end at its target with its bytes", path=where)
-        yield PublishedRoute(ref=ref, target=target, wire_bytes=wire_bytes, hops=hops)
+        yield PublishedRoute(ref=ref, target=target, wire_bytes=wire_bytes, hops=hops, layers=layers)
+
+
+@dataclass(slots=True)
+class _Lines:
+    """An index's lines between its head and its end, read one by one."""
+
+    lines: list[str]
+    number: int = 2
+
+    @property
+    def end(self) -> int:
+        """The number of the line `end`."""
+        return len(self.lines) - 2
+
+    @property
+    def where(self) -> str:
+        """The line that was read last."""
+        return f"routes:{self.number}"
+
+    def words(self) -> list[str]:
+        """The next line's words."""
+        self.number += 1
+        return self.lines[self.number - 1].split(" ")
+
+    def hops(self, word: str) -> tuple[Hop, ...]:
+        """The next hops, as many as `word` says."""
+        count = self._count_lines(word, MAX_HOPS, "has too many hops")
+        return tuple(_parse_hop(" ".join(self.words()), i + 1, self.where) for i in range(count))
+
+    def layers(self, word: str) -> tuple[LayerRoute, ...]:
+        """The next layers with their hops, as many as `word` says, which is one at least."""
+        count = self._count_lines(word, MAX_LAYERS, "has too many layers")
+        if not count:
+            raise InputError("has no layers", path=self.where)
+        return tuple(self._layer(number) for number in range(1, count + 1))
+
+    def _layer(self, number: int) -> LayerRoute:
+        words = self.words() if self.number < self.end else []
+        if (
+            len(words) != 5
+            or words[:2] != ["layer", str(number)]
+            or not (words[2] == "empty" or is_checksum(words[2]))
+            or not is_checksum(words[3])
+        ):
+            raise InputError("is no layer line", path=self.where, got=" ".join(words)[:200])
+        base, where = "" if words[2] == "empty" else words[2], self.where
+        hops = self.hops(words[4])
+        if (hops[-1].commit if hops else base) != words[3]:
+            raise InputError("does not end at its layer's commit", path=where)
+        return LayerRoute(base=base, target=words[3], hops=hops)
+
+    def _count_lines(self, word: str, most: int, message: str) -> int:
+        count = _count(word, self.where)
+        if count > most or self.number + count > self.end:
+            raise InputError(message, path=self.where, got=count)
+        return count
 
 
 def _parse_hop(line: str, expected: int, where: str) -> Hop:

@@ -68,10 +68,10 @@ def summarize(assembly: Assembly, plan: Plan, history: History, *, every_policy:
     """
     problem = assembly.problem
     names = POLICIES if every_policy else shown_policies(problem)
-    peers = [_policy_row(problem, name, follow_policy(problem, POLICIES[name])) for name in names]
+    peers = [_policy_row(assembly, name, follow_policy(problem, POLICIES[name])) for name in names]
     return PlanSummary(
         routes=tuple(_route_row(assembly, plan, index, history) for index in range(len(assembly.cohorts))),
-        policies=(_policy_row(assembly.problem, "this plan", plan.evaluation), *peers),
+        policies=(_policy_row(assembly, "this plan", plan.evaluation), *peers),
         money=plan.cost.total,
         lower_bound=plan.lower_bound,
         gap=plan.gap,
@@ -113,14 +113,13 @@ def _route_row(assembly: Assembly, plan: Plan, index: int, history: History) -> 
     )
 
 
-def _policy_row(problem: Problem, name: str, judged: Evaluation) -> PolicyRow:
-    clients = float(problem.demands.clients.sum())
-    hops = sum(
-        float(problem.demands.clients[index]) * len(route or ()) for index, route in enumerate(judged.selection.routes)
-    )
+def _policy_row(assembly: Assembly, name: str, judged: Evaluation) -> PolicyRow:
+    demands = assembly.problem.demands
+    clients = float(demands.clients.sum())
+    hops = sum(float(demands.clients[index]) * len(route or ()) for index, route in enumerate(judged.selection.routes))
     return PolicyRow(
         name=name,
-        deltas=len(judged.selection.build),
+        deltas=len(assembly.candidates_of(judged.selection.build)),
         stored_bytes=int(judged.stored_bytes),
         server_cpu_s=judged.server_cpu_s,
         egress_bytes=int(judged.egress_bytes),

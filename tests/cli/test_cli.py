@@ -186,7 +186,7 @@ def test_a_client_of_the_store_is_updated_in_place(tmp_path: Path) -> None:
     base = night.history.resolve("B1")
     client_path = tmp_path / "client"
     with night.site.serve() as remote:
-        client = night.site.make_client(remote, client_path, base, night.objects)
+        client = night.site.make_client(remote, client_path, [base], night.objects)
     Store.open(client_path).write_ref("device", base)
     done = deltaplan("follow", "--client", client_path, "--remote", work / "repository", "--ref", "device", "--json")
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +32,10 @@ class FakeRemote:
 
 @dataclass
 class FakeClient:
-    """A client that holds whole commits; `broken` names commits whose delta, and `full`, whose full pull fails."""
+    """A client that holds whole commits; `broken` names commits whose delta, and `full`, whose full pull fails.
+
+    `unions` are the targets that are made of layers, and of which.
+    """
 
     heads: Mapping[str, str]
     held: set[str]
@@ -40,6 +43,7 @@ class FakeClient:
     broken: frozenset[str] = frozenset()
     broken_full: frozenset[str] = frozenset()
     damaged: set[str] = field(default_factory=set)
+    unions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
     def head(self, ref: str) -> str:
@@ -54,6 +58,22 @@ class FakeClient:
         if base not in {*self.held, ""} or hop.commit in self.broken:
             raise FollowError("the hop failed")
         self.held.add(hop.commit)
+
+    def holds(self, commit: str) -> bool:
+        """Whether it is held; nothing is held always."""
+        return commit in {*self.held, ""}
+
+    def layers(self, commit: str) -> tuple[str, ...]:
+        """What it is made of, if that is held."""
+        layers = self.unions.get(commit, ())
+        return layers if self.held >= set(layers) else ()
+
+    def unite(self, layers: Sequence[str], target: str) -> None:
+        """Hold the target, if it is made of these."""
+        self.calls.append(f"unite {''.join(layer[:1] for layer in layers)}")
+        if self.unions.get(target) != tuple(layers) or not self.held >= set(layers):
+            raise FollowError("the union is another tree")
+        self.held.add(target)
 
     def pull_in_full(self, target: str) -> int:
         """Hold the target, undamaged."""
@@ -70,11 +90,11 @@ class FakeClient:
         if target not in self.held or target in self.damaged:
             raise FollowError("the commit is not whole")
 
-    def finish(self, target: str, ref: str | None) -> None:
+    def finish(self, target: str, ref: str | None, layers: Sequence[str] = ()) -> None:
         """Move the ref."""
         self.calls.append(f"finish {target[:1]}")
         self.refs[ref or "pinned"] = target
-        self.held &= {target}
+        self.held &= {target, *layers}
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 
 from planner.errors import FollowError
 from planner.follow.follower import Abilities, Followed, follow
-from planner.publish.routes import MAX_INDEX_BYTES, Hop, PublishedRoute, format_index, index_path
+from planner.publish.routes import MAX_INDEX_BYTES, Hop, LayerRoute, PublishedRoute, format_index, index_path
 from tests.follow.fakes import FakeClient, FakeRemote
 
 BASE, MIDDLE, OTHER, TARGET = "a" * 64, "b" * 64, "c" * 64, "d" * 64
@@ -182,3 +182,56 @@ def test_a_server_that_does_not_know_the_ref_changes_nothing() -> None:
     with pytest.raises(FollowError, match="no such ref"):
         follow(client, _remote(_route(TARGET)), base=BASE, want="other", is_ref=True)
     assert client.calls == []
+
+
+# -- layer by layer ----------------------------------------------------------------------------------------------
+
+OLD, NEW, PART = "e" * 64, "f" * 64, "9" * 64
+
+
+def _layered() -> PublishedRoute:
+    """The first layer in two hops, the second as it is."""
+    way = _route(MIDDLE, NEW)
+    layers = (
+        LayerRoute(base=OLD, target=NEW, hops=way.hops or ()),
+        LayerRoute(base=PART, target=PART, hops=()),
+    )
+    return PublishedRoute(ref="main", target=TARGET, wire_bytes=way.wire_bytes, hops=way.hops, layers=layers)
+
+
+def _keeper(*held: str, unions: Sequence[str] = (NEW, PART)) -> FakeClient:
+    return FakeClient({"main": TARGET}, {BASE, *held}, {"main": BASE}, unions={TARGET: tuple(unions)})
+
+
+def test_layers_are_walked_one_by_one_and_united() -> None:
+    """The client keeps them for the next update."""
+    client = _keeper(OLD, PART)
+    done = _follow(client, _remote(_layered(), _route(TARGET)), Abilities(layers=True))
+    assert client.calls == ["take b", "take f", "unite f9", "check d", "finish d"]
+    assert (done.hops, done.wire_bytes, done.layers, done.fallback_reason) == (2, 20, (NEW, PART), None)
+    assert client.held == {TARGET, NEW, PART}
+
+
+@pytest.mark.parametrize(
+    ("held", "abilities"),
+    [((OLD, PART), Abilities()), ((OLD,), Abilities(layers=True)), ((OLD, PART), Abilities(layers=True, max_hops=1))],
+)
+def test_who_cannot_go_by_layers_goes_by_merged_commits(held: Sequence[str], abilities: Abilities) -> None:
+    """Without the ability, without a layer to begin from, or with too few hops; layers are not kept any more."""
+    client = _keeper(*held)
+    done = _follow(client, _remote(_layered(), _route(TARGET)), abilities)
+    assert client.calls == ["take d", "check d", "finish d"]
+    assert (done.layers, done.fallback_reason, client.held) == ((), None, {TARGET})
+
+
+def test_a_union_that_is_another_tree_ends_in_a_full_pull() -> None:
+    client = _keeper(OLD, PART, unions=(PART, NEW))
+    done = _follow(client, _remote(_layered()), Abilities(layers=True))
+    _expect_full_pull(client, done, "another tree")
+    assert (done.layers, done.wire_bytes) == ((), 1020)
+
+
+def test_a_client_that_is_there_keeps_its_layers() -> None:
+    client = FakeClient({"main": TARGET}, {TARGET, NEW, PART}, unions={TARGET: (NEW, PART)})
+    _follow(client, FakeRemote({}), base=TARGET)
+    assert client.held == {TARGET, NEW, PART}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from planner.optimize.plan import OPTIMAL_GAP, Status
 from planner.optimize.problem import Limits, Prices
 from planner.optimize.reduce import reduce_cohorts
 from planner.optimize.solve import Options, solve
-from tests.optimize.tiny import exhaustive, random_problem, two_step
+from tests.optimize.tiny import exhaustive, random_graph, random_problem, two_step
 
 GRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "graphs"
 
@@ -50,6 +51,27 @@ def test_solver_finds_what_the_exhaustive_oracle_finds(first: int) -> None:
         assert plan.cost.total == pytest.approx(oracle.cost.total, rel=1e-6, abs=1e-9), seed
         assert plan.lower_bound <= oracle.cost.total * (1 + 1e-9), seed
         assert plan.status is Status.OPTIMAL, seed
+
+
+@pytest.mark.parametrize("first", range(0, 300, 50))
+def test_candidates_that_cost_nothing_but_their_parts(first: int) -> None:
+    """Then a solution may keep any of them; only those count whose parts are paid."""
+    for seed in range(first, first + 50):
+        graph: dict[str, Any] = random_graph(seed)
+        rng = np.random.default_rng(seed)
+        graph["candidates"] |= {"stored_bytes": [0] * 7, "server_cpu_s": [0] * 7, "built": [False] * 7}
+        graph["parts"] = {
+            "stored_bytes": rng.integers(1, 8, 4).tolist(),
+            "server_cpu_s": rng.integers(1, 5, 4).tolist(),
+            "candidate": [*range(7), *range(7)],
+            "part": rng.integers(0, 4, 14).tolist(),
+        }
+        problem = graph_from_dict(graph)
+        oracle = exhaustive(problem)
+        if oracle is not None:
+            plan = solve(problem)
+            assert plan.status is Status.OPTIMAL, seed
+            assert plan.cost.total == pytest.approx(oracle.cost.total, rel=1e-6, abs=1e-9), seed
 
 
 @pytest.mark.parametrize("seed", range(200, 230))

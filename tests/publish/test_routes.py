@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InputError
-from planner.publish.routes import MAX_HOPS, Hop, PublishedRoute, format_index, index_path, parse_index
+from planner.publish.routes import (
+    MAX_HOPS,
+    MAX_LAYERS,
+    Hop,
+    LayerRoute,
+    PublishedRoute,
+    format_index,
+    index_path,
+    parse_index,
+)
 
 BASE, MIDDLE, TARGET = "aa" * 32, "bb" * 32, "cc" * 32
 
@@ -23,11 +32,25 @@ hops = st.builds(Hop, commit=checksums, codec=words, wire_bytes=counts, path=pat
 
 
 @st.composite
+def layer_routes(draw: st.DrawFn) -> LayerRoute:
+    """A layer that stays as it is, or hops that end at its target."""
+    base, walked = draw(st.just("") | checksums), tuple(draw(st.lists(hops, max_size=3)))
+    if not walked:
+        base = base or draw(checksums)
+    return LayerRoute(base=base, target=walked[-1].commit if walked else base, hops=walked)
+
+
+@st.composite
 def routes(draw: st.DrawFn) -> PublishedRoute:
-    """A route that a planner could publish: a full pull, or hops that end at the target with its bytes."""
+    """A route that a planner could publish: a full pull, layers, or hops that end at the target with its bytes."""
     ref = draw(st.none() | refs)
     if draw(st.booleans()):
         return PublishedRoute(ref=ref, target=draw(checksums), wire_bytes=draw(counts), hops=None)
+    if draw(st.booleans()):
+        layers = tuple(draw(st.lists(layer_routes(), min_size=1, max_size=3)))
+        taken = tuple(hop for layer in layers for hop in layer.hops)
+        total_bytes = sum(hop.wire_bytes for hop in taken)
+        return PublishedRoute(ref=ref, target=draw(checksums), wire_bytes=total_bytes, hops=taken, layers=layers)
     walked = tuple(draw(st.lists(hops, min_size=1, max_size=5)))
     total_bytes = sum(hop.wire_bytes for hop in walked)
     return PublishedRoute(ref=ref, target=walked[-1].commit, wire_bytes=total_bytes, hops=walked)
@@ -41,7 +64,7 @@ def test_what_is_formatted_is_parsed(base: str, published: list[PublishedRoute])
     read = parse_index(text, base)
     assert sorted(map(repr, read)) == sorted(map(repr, published))
     assert format_index(base, read) == text
-    keys = [(route.ref or "-", route.target, -len(route.hops or ())) for route in read]
+    keys = [(route.ref or "-", route.target, -len(route.layers), -len(route.hops or ())) for route in read]
     assert keys == sorted(keys)
 
 
@@ -49,7 +72,9 @@ def test_what_is_formatted_is_parsed(base: str, published: list[PublishedRoute])
 @given(published=st.lists(routes(), max_size=4), data=st.data())
 def test_the_order_of_routes_does_not_change_the_text(published: list[PublishedRoute], data: st.DataObject) -> None:
     """Publishing the same plan twice changes no byte, unless two routes tie in all that orders them."""
-    keys = [(route.ref, route.target, len(route.hops or ()), route.wire_bytes) for route in published]
+    keys = [
+        (route.ref, route.target, len(route.layers), len(route.hops or ()), route.wire_bytes) for route in published
+    ]
     if len(set(keys)) == len(keys):
         shuffled = data.draw(st.permutations(published))
         assert format_index(BASE, shuffled) == format_index(BASE, published)
@@ -163,6 +188,51 @@ def test_a_bad_line_is_refused_and_named(line: int, bad: str) -> None:
         parse_index("\n".join(lines), BASE)
     named = int(caught.value.path.removeprefix("routes:"))
     assert named in (line, 3)
+
+
+LAYERED = f"""deltaplan-routes/1
+base {BASE}
+route device/s1 {TARGET} layers:2 30
+layer 1 empty {MIDDLE} 1
+hop 1 {MIDDLE} zstd 30 deltas/bb/x.zstd
+layer 2 {BASE} {BASE} 0
+end
+"""
+
+
+def test_a_route_by_layers_is_read() -> None:
+    hop = Hop(commit=MIDDLE, codec="zstd", wire_bytes=30, path="deltas/bb/x.zstd")
+    layers = (LayerRoute(base="", target=MIDDLE, hops=(hop,)), LayerRoute(base=BASE, target=BASE, hops=()))
+    route = PublishedRoute(ref="device/s1", target=TARGET, wire_bytes=30, hops=(hop,), layers=layers)
+    assert parse_index(LAYERED, BASE) == (route,)
+    assert format_index(BASE, [route]) == LAYERED
+
+
+@pytest.mark.parametrize(
+    ("line", "bad"),
+    [
+        (3, f"route device/s1 {TARGET} layers:0 30"),
+        (3, f"route device/s1 {TARGET} layers:1 30"),
+        (3, f"route device/s1 {TARGET} layers:3 30"),
+        (3, f"route device/s1 {TARGET} layers:{MAX_LAYERS + 1} 30"),
+        (3, f"route device/s1 {TARGET} layers: 30"),
+        (3, f"route device/s1 {TARGET} layers:2 31"),
+        (4, f"layer 2 empty {MIDDLE} 1"),
+        (4, f"layer 1 - {MIDDLE} 1"),
+        (4, f"layer 1 empty {MIDDLE}"),
+        (4, f"layer 1 empty {TARGET} 1"),
+        (4, f"layer 1 empty {MIDDLE} {MAX_HOPS + 1}"),
+        (4, f"layer 1 empty {MIDDLE} 3"),
+        (5, f"hop 1 {TARGET} zstd 30 deltas/bb/x.zstd"),
+        (6, f"layer 2 empty {BASE} 0"),
+        (6, "end"),
+    ],
+)
+def test_a_bad_line_of_layers_is_refused(line: int, bad: str) -> None:
+    lines = LAYERED.split("\n")
+    lines[line - 1] = bad
+    with pytest.raises(InputError):
+        parse_index("\n".join(lines), BASE)
 
 
 @pytest.mark.parametrize("change", [str.strip, lambda text: text + "\n", lambda text: text + "x", str.upper])
