@@ -64,18 +64,21 @@ class MixSection(_Section, frozen=True):
 
 
 class SourceSection(_Section, frozen=True):
-    """What `import` reads: pinned packages, a folder of trees, or the seeded generator.
+    """What `import` reads: pinned packages, a folder of trees, or the seeded generator, of one line or of a grid.
 
+    A grid has `bases` lines of base systems and `parts` of specialised parts, all with `releases`; see `grid.py`.
     Without a source the repository's own history is used as it is.
     """
 
-    kind: Literal["packages", "trees", "generator"]
+    kind: Literal["packages", "trees", "generator", "grid"]
     commits: tuple[CommitSection, ...] = ()
     path: str = ""
     ref: str = "main"
     seed: int = 0
     releases: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10
     files: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 200
+    bases: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
+    parts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
 
 
 class CohortSection(_Section, frozen=True):
@@ -90,7 +93,10 @@ class CohortSection(_Section, frozen=True):
 
 
 class AdoptionSection(_Section, frozen=True):
-    """The fallback where nobody counted: clients of a ref, spread over its releases by half-life."""
+    """The fallback where nobody counted: clients of a ref, spread over its releases by half-life.
+
+    The ref may have wildcards; then these are the clients of each.
+    """
 
     ref: str
     clients: Amount
@@ -99,12 +105,27 @@ class AdoptionSection(_Section, frozen=True):
     layers: bool = False
 
 
+class FactorySection(_Section, frozen=True):
+    """Devices as they left the factory: on a release of one of `bases`, wanting one of `refs`; both may have wildcards.
+
+    `clients` are those of each of the refs.
+    """
+
+    refs: tuple[str, ...]
+    bases: tuple[str, ...]
+    clients: Amount
+    half_life_releases: Annotated[float, msgspec.Meta(gt=0)]
+    max_hops: Count | None = None
+    layers: bool = False
+
+
 class DemandSection(_Section, frozen=True):
-    """Who asks: a CSV file (relative to the scenario), rows, or a model; they add up."""
+    """Who asks: a CSV file (relative to the scenario), rows, or models; they add up."""
 
     csv: str | None = None
     cohorts: tuple[CohortSection, ...] = ()
     adoption: tuple[AdoptionSection, ...] = ()
+    factory: tuple[FactorySection, ...] = ()
 
 
 class WeighSection(_Section, frozen=True):

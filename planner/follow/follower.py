@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from planner.errors import FollowError, InputError, PlannerError
 from planner.follow.remote import Remote
-from planner.publish.routes import MAX_INDEX_BYTES, Hop, PublishedRoute, index_path, parse_index
+from planner.publish.routes import MAX_INDEX_BYTES, Hop, LayerRoute, PublishedRoute, index_path, parse_index
 
 
 class Client(Protocol):
@@ -116,14 +116,17 @@ def follow(
     hops, wire_bytes, reason, layers = 0, 0, None, tuple[str, ...]()
     try:
         route = _route(client, remote, base, target, ref, abilities or Abilities())
-        for start, hop in _steps(route, base):
-            client.take(hop, start)
-            hops, wire_bytes = hops + 1, wire_bytes + hop.wire_bytes
+        whole = LayerRoute(base=base, target=target, wire_bytes=route.wire_bytes, hops=route.hops)
+        for way in route.layers or (whole,):
+            start = way.base
+            for hop in way.hops or ():
+                client.take(hop, start)
+                start, hops, wire_bytes = hop.commit, hops + 1, wire_bytes + hop.wire_bytes
+            if way.hops is None:
+                wire_bytes += client.pull_in_full(way.target)
         if route.layers:
             layers = tuple(layer.target for layer in route.layers)
             client.unite(layers, target)
-        if route.hops is None:
-            wire_bytes = client.pull_in_full(target)
         client.check(target)
     except (FollowError, InputError) as error:
         reason, layers = str(error), ()
@@ -132,13 +135,6 @@ def follow(
     return Followed(
         base=base, target=target, ref=ref, hops=hops, wire_bytes=wire_bytes, fallback_reason=reason, layers=layers
     )
-
-
-def _steps(route: PublishedRoute, base: str) -> Iterator[tuple[str, Hop]]:
-    """Each hop with the commit that it is applied to."""
-    ways = [(layer.base, layer.hops) for layer in route.layers] or [(base, route.hops or ())]
-    for start, hops in ways:
-        yield from zip((start, *(hop.commit for hop in hops)), hops, strict=False)
 
 
 def _pull_in_full(client: Client, target: str, reason: str) -> int:

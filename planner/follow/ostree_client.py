@@ -57,8 +57,10 @@ class OSTreeClient:
 
     def holds(self, commit: str) -> bool:
         """Whether the commit is there and whole."""
+        if not commit:
+            return True
         place = relative_path(ObjectName(ObjectKind.COMMIT, commit))
-        return not commit or ((self.path / place).exists() and not self._is_partial(commit))
+        return (self.path / place).exists() and not self._is_partial(commit)
 
     def layers(self, commit: str) -> tuple[str, ...]:
         """What the commit's metadata names, where it is all here."""

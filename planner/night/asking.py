@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from planner.demand.adoption import adoption_cohorts
+from planner.demand.adoption import adoption_cohorts, factory_cohorts
 from planner.demand.cohorts import Cohort, Demand, UnknownBase
 from planner.demand.layers import check_layers
 from planner.demand.table import demand_row, parse_demand_csv
@@ -29,6 +29,9 @@ def read_demand(section: DemandSection, history: History, home: Path) -> Demand:
     rows = _read_rows(section.cohorts, history)
     modelled = [
         cohort for model in section.adoption for cohort in adoption_cohorts(history, **msgspec.structs.asdict(model))
+    ]
+    modelled += [
+        cohort for model in section.factory for cohort in factory_cohorts(history, **msgspec.structs.asdict(model))
     ]
     cohorts = (*table.cohorts, *(row for row in rows if isinstance(row, Cohort)), *modelled)
     check_layers(history, cohorts)

@@ -141,7 +141,7 @@ class Night:
     @cached_property
     def full_pulls(self) -> dict[tuple[str, str], int]:
         """What each cohort downloads without any delta."""
-        pairs = {(cohort.base, cohort.target) for cohort in self.demand.cohorts}
+        pairs = {(cohort.base, cohort.target) for cohort in with_layers(self.history, self.demand.cohorts)}
         return self._full_pulls_of(pairs)
 
     def _full_pulls_of(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
@@ -277,7 +277,7 @@ class Night:
             self.history,
             cohorts,
             weighed,
-            self._full_pulls_of({(one.base, one.target) for one in cohorts}) if is_trial else self.full_pulls,
+            self.full_pulls,
             needs=catalogue.needs(),
             built={candidate for candidate in weighed if is_published(self.site, candidate)},
             prices=self.scenario.optimizer_prices(),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from planner.demand.cohorts import Cohort
 from planner.demand.layers import layer_steps
 from planner.history.records import History
-from planner.optimize.assemble import Assembly
+from planner.optimize.assemble import FULL_PULL, Assembly
 from planner.optimize.plan import Plan
 from planner.publish.publisher import RepositoryTools
 from planner.publish.routes import Hop, LayerRoute, PublishedRoute
@@ -37,32 +38,44 @@ class Routing:
         if rows is None:
             full_pull_bytes = int(self.assembly.problem.demands.full_pull_bytes[index])
             return PublishedRoute(ref=cohort.ref, target=cohort.target, wire_bytes=full_pull_bytes, hops=None)
+        last = self.assembly.candidates[rows[-1]].target if rows else cohort.target
+        if last != cohort.target:
+            layers = tuple(self._layers(cohort, rows))
+            return PublishedRoute(
+                ref=cohort.ref,
+                target=cohort.target,
+                wire_bytes=sum(layer.wire_bytes for layer in layers),
+                hops=tuple(hop for layer in layers for hop in layer.hops or ()),
+                layers=layers,
+            )
         hops = tuple(map(self._hop, rows))
-        is_layered = cohort.layers and bool(hops) and hops[-1].commit != cohort.target
-        return PublishedRoute(
-            ref=cohort.ref,
-            target=cohort.target,
-            wire_bytes=sum(hop.wire_bytes for hop in hops),
-            hops=hops,
-            layers=self._layers(cohort, hops) if is_layered else (),
-        )
+        total_bytes = sum(hop.wire_bytes for hop in hops)
+        return PublishedRoute(ref=cohort.ref, target=cohort.target, wire_bytes=total_bytes, hops=hops)
 
     def _hop(self, row: int) -> Hop:
         candidate = self.assembly.candidates[row]
         return Hop(
             commit=candidate.target,
             codec=candidate.codec,
-            wire_bytes=int(self.assembly.problem.candidates.wire_bytes[row]),
+            wire_bytes=self._wire_bytes(row),
             path=self.tools.published_path(candidate.base, candidate.target, candidate.codec),
         )
 
-    def _layers(self, cohort: Cohort, hops: Sequence[Hop]) -> tuple[LayerRoute, ...]:
-        """The walk's hops, layer by layer."""
-        left, layers = list(hops), []
+    def _wire_bytes(self, row: int) -> int:
+        return int(self.assembly.problem.candidates.wire_bytes[row])
+
+    def _layers(self, cohort: Cohort, rows: Sequence[int]) -> Iterator[LayerRoute]:
+        """The walk, layer by layer."""
+        left = deque(rows)
         for base, target in layer_steps(self.history, cohort.base, cohort.target):
-            at, taken = base, list[Hop]()
+            at, taken = base, list[int]()
             while at != target:
-                taken.append(left.pop(0))
-                at = taken[-1].commit
-            layers.append(LayerRoute(base=base, target=target, hops=tuple(taken)))
-        return tuple(layers)
+                taken.append(left.popleft())
+                at = self.assembly.candidates[taken[-1]].target
+            is_pulled = any(self.assembly.candidates[row].codec == FULL_PULL for row in taken)
+            yield LayerRoute(
+                base=base,
+                target=target,
+                wire_bytes=sum(map(self._wire_bytes, taken)),
+                hops=None if is_pulled else tuple(map(self._hop, taken)),
+            )

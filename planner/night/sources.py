@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from planner.build.tools import run_tool
 from planner.errors import InputError, ToolError
 from planner.history.files import full_disk_as_error
 from planner.history.generator import generate_releases
+from planner.history.grid import grid_commits
 from planner.history.packages import fetch_packages, unpack_wheel
 from planner.history.records import LAYERS_KEY, VERSION_KEY
 from planner.history.store import Store
@@ -22,8 +23,9 @@ from planner.history.trees import import_tree, natural_key, unite_trees
 from planner.scenario import CommitSection, Scenario, SourceSection
 
 _COMMIT_TIMEOUT_S = 3600.0
-_GENERATED_FILES = 40
-_GENERATED_BYTES = 2_000_000
+_COMMON_PLACE = "base"
+"""Where all base lines of a grid have the same files."""
+_FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
 Say = Callable[[str], None]
 
@@ -154,6 +156,8 @@ def _open_source(source: SourceSection, places: Places, say: Say) -> tuple[tuple
         return _tree_sections(source, places.scenario / source.path)
     if source.kind == "generator":
         return _generated_sections(source)
+    if source.kind == "grid":
+        return _grid_sections(source)
     return source.commits, _package_layout(source, places.downloads, say)
 
 
@@ -211,8 +215,8 @@ def _generated_packages(pins: list[str], seed: int) -> LayOut:
         versions.setdefault(name, []).append(version)
     contents: dict[str, Mapping[str, bytes]] = {}
     for name, of_name in versions.items():
-        own_seed = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4], "big")
-        for version, files in zip(of_name, generate_releases(seed=own_seed, releases=len(of_name)), strict=True):
+        releases = generate_releases(seed=_seed_of(seed, name), releases=len(of_name))
+        for version, files in zip(of_name, releases, strict=True):
             contents[f"{name}=={version}"] = files
 
     def lay_out(section: CommitSection, folder: Path) -> None:
@@ -262,10 +266,41 @@ def _generated_sections(source: SourceSection) -> tuple[tuple[CommitSection, ...
     return _daily(names, source.ref), lay_out
 
 
-def _daily(names: list[str], ref: str) -> tuple[CommitSection, ...]:
-    """Releases a day apart, from a fixed day, so that the same source gives the same commits."""
-    start_s = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
-    return tuple(
-        CommitSection(name=name, ref=ref, released_at=datetime.fromtimestamp(start_s + 86_400 * number, tz=UTC))
-        for number, name in enumerate(names)
+def _grid_sections(source: SourceSection) -> tuple[tuple[CommitSection, ...], LayOut]:
+    """A grid's releases, a day apart; parts have folders of their own, and most of a base is common to all bases."""
+    commits = {one.name: one for one in grid_commits(source.bases, source.parts, source.releases)}
+    lines = dict.fromkeys(one.line for one in commits.values() if one.line)
+
+    def generate(line: str, files: int) -> list[Mapping[str, bytes]]:
+        return list(generate_releases(seed=_seed_of(source.seed, line), releases=source.releases, files=files))
+
+    own_files = max(source.files // 4, 1)
+    contents = {line: generate(line, own_files) for line in lines}
+    common = generate(_COMMON_PLACE, source.files)
+
+    def lay_out(section: CommitSection, folder: Path) -> None:
+        commit = commits[section.name]
+        if commit.line:
+            _write_files(folder / commit.line, contents[commit.line][commit.release - 1])
+        if commit.line.startswith("B"):
+            _write_files(folder / _COMMON_PLACE, common[commit.release - 1])
+
+    sections = tuple(
+        CommitSection(name=one.name, ref=one.ref, released_at=_day(one.release - 1), layers=one.layers)
+        for one in commits.values()
     )
+    return sections, lay_out
+
+
+def _seed_of(seed: int, name: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4], "big")
+
+
+def _day(number: int) -> datetime:
+    """A day of a fixed year's, so that the same source gives the same commits."""
+    return _FIRST_DAY + timedelta(days=number)
+
+
+def _daily(names: list[str], ref: str) -> tuple[CommitSection, ...]:
+    """Releases a day apart."""
+    return tuple(CommitSection(name=name, ref=ref, released_at=_day(number)) for number, name in enumerate(names))

@@ -25,12 +25,16 @@ from planner.optimize.problem import (
 )
 from planner.weigh.candidates import Candidate, Need, Weight
 
+FULL_PULL = "full-pull"
+"""In place of a codec: the objects of a layer, one by one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
     """A problem with the meaning of its rows: `candidates[i]` is candidate i, `cohorts[k]` demand k.
 
-    Where clients keep layers apart, several rows may be of one candidate (`layered.py`).
+    Where clients keep layers apart, several rows may be of one candidate, and some stand for a layer that is pulled in
+    full (`layered.py`).
     """
 
     problem: Problem
@@ -38,8 +42,9 @@ class Assembly:
     cohorts: tuple[Cohort, ...]
 
     def candidates_of(self, rows: Iterable[int]) -> tuple[Candidate, ...]:
-        """The candidates of some rows, each once, in the order of the rows."""
-        return tuple(dict.fromkeys(self.candidates[row] for row in rows))
+        """The candidates of some rows, each once, in the order of the rows; full pulls are none."""
+        found = dict.fromkeys(self.candidates[row] for row in rows)
+        return tuple(candidate for candidate in found if candidate.codec != FULL_PULL)
 
 
 def assemble(
@@ -66,12 +71,12 @@ def assemble(
     number = {commit: index for index, commit in enumerate(commits)}
     order = sorted(weighed, key=lambda c: (number[c.base], number[c.target], c.codec))
     names = dict(zip(commits, _names(history, commits), strict=True))
-    walks = find_walks(history, cohorts, order, names)
+    walks = find_walks(history, cohorts, order, names, full_pull_bytes)
     sharing = share_needs(order, needs or {}, built)
     candidates = _candidates([(c, weighed[c], c in built) for c in order], number, sharing)
     parts = sharing.parts
-    if walks.copies:
-        candidates, parts = _add_copies(candidates, parts, walks)
+    if walks.base_of:
+        candidates, parts = _add_walks(candidates, parts, walks, full_pull_bytes)
     problem = Problem(
         commits=(*names.values(), *walks.names),
         candidates=candidates,
@@ -80,25 +85,32 @@ def assemble(
         prices=prices or Prices(),
         limits=limits or Limits(),
     )
-    rows = (*order, *(order[source] for source, _, _ in walks.copies))
-    return Assembly(problem=problem, candidates=rows, cohorts=tuple(cohorts))
+    copies = (order[source] for source, _, _ in walks.copies)
+    pulls = (Candidate(base=step[0], target=step[1], codec=FULL_PULL) for step, _, _ in walks.pulls)
+    return Assembly(problem=problem, candidates=(*order, *copies, *pulls), cohorts=tuple(cohorts))
 
 
-def _add_copies(candidates: Candidates, parts: Parts, walks: Walks) -> tuple[Candidates, Parts]:
-    """Candidates with their copies; what one takes that has copies is a part of theirs."""
-    source, base, target = np.array(walks.copies, dtype=np.int64).T
+def _add_walks(
+    candidates: Candidates, parts: Parts, walks: Walks, full_pull_bytes: Mapping[tuple[str, str], int]
+) -> tuple[Candidates, Parts]:
+    """Candidates with their copies, and full pulls; what one takes that has copies is a part of theirs."""
+    source, base, target = np.array(walks.copies, dtype=np.int64).reshape(-1, 3).T
+    pulled_bytes = _floats([full_pull_bytes[step] for step, _, _ in walks.pulls])
     own = candidates.stored_bytes, candidates.server_cpu_s
     is_alone = ~np.isin(np.arange(len(candidates)), source)
-    nothing = np.zeros(len(source))
+    nothing = np.zeros(len(source) + len(pulled_bytes))
+    ends = np.array([nodes for _, *nodes in walks.pulls], dtype=np.int64).reshape(-1, 2).T
     return (
         Candidates(
-            base=np.concatenate([candidates.base, base]),
-            target=np.concatenate([candidates.target, target]),
-            wire_bytes=np.concatenate([candidates.wire_bytes, candidates.wire_bytes[source]]),
+            base=np.concatenate([candidates.base, base, ends[0]]),
+            target=np.concatenate([candidates.target, target, ends[1]]),
+            wire_bytes=np.concatenate([candidates.wire_bytes, candidates.wire_bytes[source], pulled_bytes]),
             stored_bytes=np.concatenate([candidates.stored_bytes * is_alone, nothing]),
             server_cpu_s=np.concatenate([candidates.server_cpu_s * is_alone, nothing]),
-            client_cpu_s=np.concatenate([candidates.client_cpu_s, candidates.client_cpu_s[source]]),
-            built=np.concatenate([candidates.built, candidates.built[source]]),
+            client_cpu_s=np.concatenate(
+                [candidates.client_cpu_s, candidates.client_cpu_s[source], np.zeros(len(pulled_bytes))]
+            ),
+            built=np.concatenate([candidates.built, candidates.built[source], np.ones(len(pulled_bytes), dtype=bool)]),
         ),
         share_copies(parts, source, own, candidates.built),
     )

@@ -7,9 +7,9 @@
     hop 2 8a31... hdiffpatch 23456 deltas/...
     route device/s2 91cc... full 9876543          no route: a full pull, and its bytes
     route device/s3 5e02... layers:2 45678        layer by layer, for clients that keep them apart
-    layer 1 02d1... 77b2... 1                     number, the layer's commit before (or `empty`) and after, hops
-    hop 1 77b2... hdiffpatch 45678 deltas/...
-    layer 2 c0de... c0de... 0
+    layer 1 02d1... 77b2... 1 40000               number, the layer's commit before (or `empty`) and after, hops, bytes
+    hop 1 77b2... hdiffpatch 40000 deltas/...
+    layer 2 c0de... 8d9f... full 5678             this layer is pulled in full
     end
 
 A base may have several routes to one target, for clients that may follow fewer hops: those by layers first, then the
@@ -52,18 +52,22 @@ class Hop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRoute:
-    """How one layer comes from a commit that the client holds to the one that its target is composed of."""
+    """How one layer comes from a commit that the client holds to the one that its target is composed of.
+
+    `hops` is None for a full pull of `wire_bytes`.
+    """
 
     base: str
     target: str
-    hops: tuple[Hop, ...]
+    wire_bytes: int
+    hops: tuple[Hop, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedRoute:
     """How clients on one base reach one target; `hops` is None for a full pull of `wire_bytes`.
 
-    With `layers`, `hops` are theirs, in order; the client unites where they end.
+    With `layers`, `hops` are theirs, in order, without full pulls; the client unites where they end.
     """
 
     ref: str | None
@@ -86,8 +90,9 @@ def format_index(base: str, routes: Sequence[PublishedRoute]) -> str:
         kind = "full" if route.hops is None else f"layers:{len(route.layers)}" if route.layers else str(len(route.hops))
         lines.append(f"route {route.ref or '-'} {route.target} {kind} {route.wire_bytes}")
         for number, layer in enumerate(route.layers, start=1):
-            lines.append(f"layer {number} {layer.base or 'empty'} {layer.target} {len(layer.hops)}")
-            lines += _hop_lines(layer.hops)
+            kind = "full" if layer.hops is None else str(len(layer.hops))
+            lines.append(f"layer {number} {layer.base or 'empty'} {layer.target} {kind} {layer.wire_bytes}")
+            lines += _hop_lines(layer.hops or ())
         if not route.layers:
             lines += _hop_lines(route.hops or ())
     return "\n".join([*lines, "end", ""])
@@ -125,9 +130,10 @@ def _parse_routes(lines: list[str], base: str) -> Iterator[PublishedRoute]:
             yield PublishedRoute(ref=ref, target=target, wire_bytes=wire_bytes, hops=None)
             continue
         layers = reader.layers(words[3].removeprefix("layers:")) if words[3].startswith("layers:") else ()
-        hops = tuple(hop for layer in layers for hop in layer.hops) if layers else reader.hops(words[3])
+        hops = tuple(hop for layer in layers for hop in layer.hops or ()) if layers else reader.hops(words[3])
         ends_well = bool(layers) or (hops[-1].commit if hops else base) == target
-        if not ends_well or len(hops) > MAX_HOPS or sum(hop.wire_bytes for hop in hops) != wire_bytes:
+        total_bytes = sum(one.wire_bytes for one in (layers or hops))
+        if not ends_well or len(hops) > MAX_HOPS or total_bytes != wire_bytes:
             raise InputError("does not end at its target with its bytes", path=where)
         yield PublishedRoute(ref=ref, target=target, wire_bytes=wire_bytes, hops=hops, layers=layers)
 
@@ -169,17 +175,20 @@ class _Lines:
     def _layer(self, number: int) -> LayerRoute:
         words = self.words() if self.number < self.end else []
         if (
-            len(words) != 5
+            len(words) != 6
             or words[:2] != ["layer", str(number)]
             or not (words[2] == "empty" or is_checksum(words[2]))
             or not is_checksum(words[3])
         ):
             raise InputError("is no layer line", path=self.where, got=" ".join(words)[:200])
         base, where = "" if words[2] == "empty" else words[2], self.where
+        wire_bytes = _count(words[5], where)
+        if words[4] == "full":
+            return LayerRoute(base=base, target=words[3], wire_bytes=wire_bytes, hops=None)
         hops = self.hops(words[4])
-        if (hops[-1].commit if hops else base) != words[3]:
-            raise InputError("does not end at its layer's commit", path=where)
-        return LayerRoute(base=base, target=words[3], hops=hops)
+        if (hops[-1].commit if hops else base) != words[3] or sum(hop.wire_bytes for hop in hops) != wire_bytes:
+            raise InputError("does not end at its layer's commit with its bytes", path=where)
+        return LayerRoute(base=base, target=words[3], wire_bytes=wire_bytes, hops=hops)
 
     def _count_lines(self, word: str, most: int, message: str) -> int:
         count = _count(word, self.where)

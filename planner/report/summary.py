@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.history.records import History
-from planner.optimize.assemble import Assembly
+from planner.optimize.assemble import FULL_PULL, Assembly
 from planner.optimize.evaluate import Evaluation
 from planner.optimize.plan import Plan
 from planner.optimize.policies import POLICIES, follow_policy
 from planner.optimize.problem import Problem
+from planner.weigh.candidates import Candidate
 
 SHOWN_POLICIES = ("all_to_head", "last_n", "first_plus_last_n", "consecutive", "skip_list")
 """Policies that a plan is shown against: what most servers do, and what takes no time at any size."""
@@ -101,7 +102,7 @@ def _route_row(assembly: Assembly, plan: Plan, index: int, history: History) -> 
     cohort, route = assembly.cohorts[index], plan.routes[index]
     full = float(assembly.problem.demands.full_pull_bytes[index])
     full_pull_bytes = int(full) if full < float("inf") else None
-    stops = None if route is None else tuple(history.name_of(assembly.candidates[hop].target) for hop in route)
+    stops = None if route is None else tuple(_name_stop(assembly.candidates[hop], history) for hop in route)
     sent = full if route is None else assembly.problem.candidates.wire_bytes[list(route)].sum()
     return RouteRow(
         base=history.name_of(cohort.base),
@@ -111,6 +112,11 @@ def _route_row(assembly: Assembly, plan: Plan, index: int, history: History) -> 
         wire_bytes=int(sent),
         full_pull_bytes=full_pull_bytes,
     )
+
+
+def _name_stop(candidate: Candidate, history: History) -> str:
+    name = history.name_of(candidate.target)
+    return f"{name} in full" if candidate.codec == FULL_PULL else name
 
 
 def _policy_row(assembly: Assembly, name: str, judged: Evaluation) -> PolicyRow:

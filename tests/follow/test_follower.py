@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -193,8 +194,8 @@ def _layered() -> PublishedRoute:
     """The first layer in two hops, the second as it is."""
     way = _route(MIDDLE, NEW)
     layers = (
-        LayerRoute(base=OLD, target=NEW, hops=way.hops or ()),
-        LayerRoute(base=PART, target=PART, hops=()),
+        LayerRoute(base=OLD, target=NEW, wire_bytes=way.wire_bytes, hops=way.hops),
+        LayerRoute(base=PART, target=PART, wire_bytes=0, hops=()),
     )
     return PublishedRoute(ref="main", target=TARGET, wire_bytes=way.wire_bytes, hops=way.hops, layers=layers)
 
@@ -222,6 +223,17 @@ def test_who_cannot_go_by_layers_goes_by_merged_commits(held: Sequence[str], abi
     done = _follow(client, _remote(_layered(), _route(TARGET)), abilities)
     assert client.calls == ["take d", "check d", "finish d"]
     assert (done.layers, done.fallback_reason, client.held) == ((), None, {TARGET})
+
+
+def test_a_layer_without_deltas_is_pulled_in_full() -> None:
+    """The other one is walked as planned."""
+    route = _layered()
+    pulled = LayerRoute(base="", target=PART, wire_bytes=500, hops=None)
+    route = replace(route, layers=(route.layers[0], pulled), wire_bytes=route.wire_bytes + 500)
+    client = _keeper(OLD)
+    done = _follow(client, _remote(route), Abilities(layers=True))
+    assert client.calls == ["take b", "take f", "full 9", "unite f9", "check d", "finish d"]
+    assert (done.hops, done.wire_bytes, done.fallback_reason) == (2, 1020, None)
 
 
 def test_a_union_that_is_another_tree_ends_in_a_full_pull() -> None:

@@ -37,7 +37,10 @@ def layer_routes(draw: st.DrawFn) -> LayerRoute:
     base, walked = draw(st.just("") | checksums), tuple(draw(st.lists(hops, max_size=3)))
     if not walked:
         base = base or draw(checksums)
-    return LayerRoute(base=base, target=walked[-1].commit if walked else base, hops=walked)
+    if draw(st.booleans()):
+        return LayerRoute(base=base, target=draw(checksums), wire_bytes=draw(counts), hops=None)
+    total_bytes = sum(hop.wire_bytes for hop in walked)
+    return LayerRoute(base=base, target=walked[-1].commit if walked else base, wire_bytes=total_bytes, hops=walked)
 
 
 @st.composite
@@ -48,8 +51,8 @@ def routes(draw: st.DrawFn) -> PublishedRoute:
         return PublishedRoute(ref=ref, target=draw(checksums), wire_bytes=draw(counts), hops=None)
     if draw(st.booleans()):
         layers = tuple(draw(st.lists(layer_routes(), min_size=1, max_size=3)))
-        taken = tuple(hop for layer in layers for hop in layer.hops)
-        total_bytes = sum(hop.wire_bytes for hop in taken)
+        taken = tuple(hop for layer in layers for hop in layer.hops or ())
+        total_bytes = sum(layer.wire_bytes for layer in layers)
         return PublishedRoute(ref=ref, target=draw(checksums), wire_bytes=total_bytes, hops=taken, layers=layers)
     walked = tuple(draw(st.lists(hops, min_size=1, max_size=5)))
     total_bytes = sum(hop.wire_bytes for hop in walked)
@@ -193,16 +196,19 @@ def test_a_bad_line_is_refused_and_named(line: int, bad: str) -> None:
 LAYERED = f"""deltaplan-routes/1
 base {BASE}
 route device/s1 {TARGET} layers:2 30
-layer 1 empty {MIDDLE} 1
-hop 1 {MIDDLE} zstd 30 deltas/bb/x.zstd
-layer 2 {BASE} {BASE} 0
+layer 1 empty {MIDDLE} 1 10
+hop 1 {MIDDLE} zstd 10 deltas/bb/x.zstd
+layer 2 {BASE} {TARGET} full 20
 end
 """
 
 
 def test_a_route_by_layers_is_read() -> None:
-    hop = Hop(commit=MIDDLE, codec="zstd", wire_bytes=30, path="deltas/bb/x.zstd")
-    layers = (LayerRoute(base="", target=MIDDLE, hops=(hop,)), LayerRoute(base=BASE, target=BASE, hops=()))
+    hop = Hop(commit=MIDDLE, codec="zstd", wire_bytes=10, path="deltas/bb/x.zstd")
+    layers = (
+        LayerRoute(base="", target=MIDDLE, wire_bytes=10, hops=(hop,)),
+        LayerRoute(base=BASE, target=TARGET, wire_bytes=20, hops=None),
+    )
     route = PublishedRoute(ref="device/s1", target=TARGET, wire_bytes=30, hops=(hop,), layers=layers)
     assert parse_index(LAYERED, BASE) == (route,)
     assert format_index(BASE, [route]) == LAYERED
@@ -217,14 +223,16 @@ def test_a_route_by_layers_is_read() -> None:
         (3, f"route device/s1 {TARGET} layers:{MAX_LAYERS + 1} 30"),
         (3, f"route device/s1 {TARGET} layers: 30"),
         (3, f"route device/s1 {TARGET} layers:2 31"),
-        (4, f"layer 2 empty {MIDDLE} 1"),
-        (4, f"layer 1 - {MIDDLE} 1"),
-        (4, f"layer 1 empty {MIDDLE}"),
-        (4, f"layer 1 empty {TARGET} 1"),
-        (4, f"layer 1 empty {MIDDLE} {MAX_HOPS + 1}"),
-        (4, f"layer 1 empty {MIDDLE} 3"),
-        (5, f"hop 1 {TARGET} zstd 30 deltas/bb/x.zstd"),
-        (6, f"layer 2 empty {BASE} 0"),
+        (4, f"layer 2 empty {MIDDLE} 1 10"),
+        (4, f"layer 1 - {MIDDLE} 1 10"),
+        (4, f"layer 1 empty {MIDDLE} 1"),
+        (4, f"layer 1 empty {TARGET} 1 10"),
+        (4, f"layer 1 empty {MIDDLE} {MAX_HOPS + 1} 10"),
+        (4, f"layer 1 empty {MIDDLE} 3 10"),
+        (5, f"hop 1 {TARGET} zstd 10 deltas/bb/x.zstd"),
+        (4, f"layer 1 empty {MIDDLE} 1 11"),
+        (6, f"layer 2 empty {BASE} 0 0"),
+        (6, f"layer 2 {BASE} {TARGET} full 21"),
         (6, "end"),
     ],
 )
