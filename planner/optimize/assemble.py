@@ -151,7 +151,7 @@ def _demands(
 ) -> Demands:
     return Demands(
         base=np.array([walks.base_of.get(c, number[c.base]) for c in cohorts], dtype=np.int64),
-        target=np.array([number[c.target] for c in cohorts], dtype=np.int64),
+        target=np.array([walks.target_of.get(c, number[c.target]) for c in cohorts], dtype=np.int64),
         clients=_floats([c.clients for c in cohorts]),
         full_pull_bytes=_floats([full_pull_bytes.get((c.base, c.target), inf) for c in cohorts]),
         max_hops=np.array([NO_HOP_LIMIT if c.max_hops is None else c.max_hops for c in cohorts], dtype=np.int64),

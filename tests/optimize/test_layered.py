@@ -21,8 +21,8 @@ from planner.weigh.candidates import Candidate, Need, Weight, WeightStatus
 
 PRICES = Prices(storage_per_gb=1e9, server_cpu_per_hour=3600.0, egress_per_gb=1e9, per_hop=0.01)
 
-B1, B2, B3, S1, S2, M1, M2 = (digit * 64 for digit in "1234567")
-MIXES = {M1: (B1, S1), M2: (B3, S2)}
+B1, B2, B3, S1, S2, M1, M2, M3 = (digit * 64 for digit in "12345678")
+MIXES = {M1: (B1, S1), M2: (B3, S2), M3: (B3, S1)}
 
 
 def _history() -> History:
@@ -34,7 +34,7 @@ def _history() -> History:
             tree="0" * 64,
             metadata={LAYERS_KEY: " ".join(MIXES[name])} if name in MIXES else {},
         )
-        for day, name in enumerate((B1, B2, S1, M1, B3, S2, M2), start=1)
+        for day, name in enumerate((B1, B2, S1, M1, B3, S2, M2, M3), start=1)
     }
     return History(commits=commits, trees={}, refs={})
 
@@ -57,13 +57,16 @@ def _candidate(base: str, target: str) -> Candidate:
 LAYERED = Cohort(base=M1, target=M2, clients=3, layers=True)
 PLAIN = Cohort(base=M1, target=M2, clients=2)
 FACTORY = Cohort(base=B1, target=M2, clients=2, layers=True)
+SAME_PART = Cohort(base=M1, target=M3, clients=2, layers=True)
 ALL = (LAYERED, PLAIN, FACTORY)
-FULL = {(M1, M2): 200, (B1, M2): 200, (S1, S2): 30, (EMPTY, S2): 45, (B2, B3): 1}
+SEVERAL = (*ALL, SAME_PART)
+FULL = {(M1, M2): 200, (B1, M2): 200, (M1, M3): 150, (S1, S2): 30, (EMPTY, S2): 45, (B2, B3): 1}
 
 
 def _draw(rng: random.Random) -> dict[Candidate, Weight]:
     ends = [(B1, B2), (B2, B3), (B1, B3), (S1, S2), (EMPTY, S2), (M1, M2), (B1, M2), (B3, M2), (M1, B3)]
-    kept = rng.sample(ends, rng.randint(4, 7))
+    ends += [(M1, M3), (B3, M3), (M3, M2)]
+    kept = rng.sample(ends, rng.randint(4, 8))
     return {_candidate(*pair): _weight(rng.randint(1, 30), rng.randint(1, 40)) for pair in kept}
 
 
@@ -111,9 +114,9 @@ def _assemble(weights: Mapping[Candidate, Weight], cohorts: Sequence[Cohort] = A
 def test_plans_cost_what_trying_all_ways_finds(first: int) -> None:
     for seed in range(first, first + 10):
         weights = _draw(random.Random(seed))
-        plan = solve(_assemble(weights).problem)
+        plan = solve(_assemble(weights, SEVERAL).problem)
         assert plan.gap <= 1e-6, seed
-        assert plan.cost.total == pytest.approx(_oracle(_history(), weights, ALL), rel=1e-6), seed
+        assert plan.cost.total == pytest.approx(_oracle(_history(), weights, SEVERAL), rel=1e-6), seed
 
 
 def test_a_layer_without_deltas_is_pulled_in_full() -> None:
@@ -162,7 +165,7 @@ def test_limits_count_each_delta_once() -> None:
 def test_layers_that_stay_are_not_walked() -> None:
     history = _history()
     same = Commit(
-        checksum="8" * 64,
+        checksum="9" * 64,
         parent=None,
         committed_at=datetime(2024, 1, 3, tzinfo=UTC),
         tree="0" * 64,
