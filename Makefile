@@ -38,6 +38,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.projections
 	$(BIN)/python -m benchmarks.projected_plans
 	$(BIN)/python -m benchmarks.probing
+	$(BIN)/python -m benchmarks.factory_question --kind ostree
+	$(BIN)/python -m benchmarks.grid
 
 stress: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.huge_file --no-stock
