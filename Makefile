@@ -40,6 +40,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.probing
 	$(BIN)/python -m benchmarks.factory_question --kind ostree
 	$(BIN)/python -m benchmarks.grid
+	$(BIN)/python -m benchmarks.images
 
 stress: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.huge_file --no-stock

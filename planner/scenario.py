@@ -17,6 +17,7 @@ from planner.delta.superblock import COMPOSED, NATIVE
 from planner.errors import InputError, raise_collected
 from planner.history.encoding import is_ref_name
 from planner.history.files import read_bounded
+from planner.images.publishing import IMAGE_CODEC
 from planner.optimize.problem import Limits, Prices
 from planner.weigh.rules import MOST_CANDIDATES, RULES
 from planner.weigh.stock_client import CODECS_OF, OSTREE_CODECS, BuilderName
@@ -34,9 +35,12 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class RepositorySection(_Section, frozen=True):
-    """Where the history lives: the embedded store or an OSTree repository; the path is relative to the work folder."""
+    """Where the history lives; the path is relative to the work folder.
 
-    kind: Literal["store", "ostree"] = "store"
+    `store` is the embedded store, `ostree` an OSTree repository, `oci` an image layout.
+    """
+
+    kind: Literal["store", "ostree", "oci"] = "store"
     path: str = "repository"
 
 
@@ -120,9 +124,10 @@ class FactorySection(_Section, frozen=True):
 
 
 class DemandSection(_Section, frozen=True):
-    """Who asks: a CSV file (relative to the scenario), rows, or models; they add up."""
+    """Who asks: a CSV file or a cluster's nodes (relative to the scenario), rows, or models; they add up."""
 
     csv: str | None = None
+    nodes: str | None = None
     cohorts: tuple[CohortSection, ...] = ()
     adoption: tuple[AdoptionSection, ...] = ()
     factory: tuple[FactorySection, ...] = ()
@@ -187,8 +192,8 @@ class Scenario(_Section, frozen=True):
 
     def codecs(self) -> tuple[str, ...]:
         """The codecs to try: those named, or the repository kind's default."""
-        default = ("hdiffpatch",) if self.repository.kind == "store" else CODECS_OF[BuilderName.NATIVE]
-        return self.weigh.codecs or default
+        defaults = {"store": ("hdiffpatch",), "ostree": CODECS_OF[BuilderName.NATIVE], "oci": (IMAGE_CODEC,)}
+        return self.weigh.codecs or defaults[self.repository.kind]
 
     def built_by(self, builder: BuilderName) -> Scenario:
         """The same with the codecs of one builder.
@@ -229,12 +234,14 @@ def parse_scenario(data: bytes, *, name: str = "scenario") -> Scenario:
 
 def _faults(scenario: Scenario, name: str) -> list[InputError]:
     """What the types alone do not catch."""
-    codecs = set(OSTREE_CODECS) if scenario.repository.kind == "ostree" else set(CODECS)
+    codecs = {"store": set(CODECS), "ostree": set(OSTREE_CODECS), "oci": {IMAGE_CODEC}}[scenario.repository.kind]
     found = [
         InputError("is no codec of this repository", path=f"{name}: weigh.codecs[{i}]", got=codec, known=sorted(codecs))
         for i, codec in enumerate(scenario.codecs())
         if codec not in codecs
     ]
+    if scenario.repository.kind == "oci" and scenario.source is not None:
+        found.append(InputError("images are built by other programs: leave it out", path=f"{name}: source"))
     if COMPOSED in scenario.codecs() and NATIVE not in scenario.codecs():
         found.append(InputError("composed deltas are made of native ones: name both", path=f"{name}: weigh.codecs"))
     found += [

@@ -26,8 +26,9 @@ VERBS = {
     "follow": "follow",
     "nightly": "nightly",
     "show": "show",
+    "image": "image",
 }
-"""Each verb's module in this package; the function in it has the same name."""
+"""Each verb's module in this package; the function in it, or the command of several verbs, has the same name."""
 
 _INTERRUPTED = 130
 
@@ -43,7 +44,11 @@ def make_app(verbs: Sequence[str] = tuple(VERBS)) -> typer.Typer:
     )
     app.callback()(_deltaplan)
     for verb in verbs:
-        app.command(verb)(getattr(import_module(f"planner.cli.{VERBS[verb]}"), VERBS[verb]))
+        found = getattr(import_module(f"planner.cli.{VERBS[verb]}"), VERBS[verb])
+        if isinstance(found, typer.Typer):
+            app.add_typer(found)
+        else:
+            app.command(verb)(found)
     return app
 
 

@@ -20,6 +20,7 @@ from planner.follow.remote import open_remote
 from planner.follow.store_client import StoreClient
 from planner.history.records import EMPTY
 from planner.history.store import Store
+from planner.images.client import ImageClient
 from planner.night.rehearsal import Rehearsal
 from planner.units import format_bytes
 
@@ -68,6 +69,10 @@ def _update_client(path: Path, remote: str, ref: str, abilities: Abilities) -> d
         base = ostree.current(ref)
         source = open_remote(ostree.remote_url())
         done = follow_route(ostree, source, base=base, want=ref, is_ref=True, abilities=abilities)
+    elif (path / "oci-layout").is_file():
+        images = ImageClient(path, open_remote(remote))
+        base = images.current(ref)
+        done = follow_route(images, images.remote, base=base, want=ref, is_ref=True, abilities=abilities)
     else:
         store = StoreClient(Store.open(path), open_remote(remote))
         base = store.store.read_refs().get(ref, EMPTY)

@@ -20,6 +20,9 @@ EMPTY = ""
 LAYERS_KEY = "deltaplan.layers"
 """Commit metadata: the commits that a merged tree is composed of, in order, separated by spaces."""
 
+MANIFEST_KEY = "deltaplan.manifest"
+"""Commit metadata of a container image: its manifest's sha256. The commit's checksum is the image's id."""
+
 VERSION_KEY = "version"
 """Commit metadata: the release's name; OSTree's own key."""
 

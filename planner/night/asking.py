@@ -1,4 +1,4 @@
-"""The scenario's demand: a CSV, rows and models, added up."""
+"""The scenario's demand: a CSV, a cluster's nodes, rows and models, added up."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import msgspec
 from planner.demand.adoption import adoption_cohorts, factory_cohorts
 from planner.demand.cohorts import Cohort, Demand, UnknownBase
 from planner.demand.layers import check_layers
+from planner.demand.nodes import parse_nodes
 from planner.demand.table import demand_row, parse_demand_csv
 from planner.errors import InputError, raise_collected
 from planner.history.files import read_bounded
 from planner.history.records import History
 from planner.scenario import CohortSection, DemandSection
 
-_MAX_CSV_BYTES = 1_000_000_000
+_MAX_FILE_BYTES = 1_000_000_000
 
 
 def read_demand(section: DemandSection, history: History, home: Path) -> Demand:
@@ -26,6 +27,7 @@ def read_demand(section: DemandSection, history: History, home: Path) -> Demand:
             layers apart want what is no union of them.
     """
     table = _read_csv(home / section.csv, section.csv, history) if section.csv is not None else Demand(cohorts=())
+    nodes = _read_nodes(home / section.nodes, section.nodes, history) if section.nodes else Demand(cohorts=())
     rows = _read_rows(section.cohorts, history)
     modelled = [
         cohort for model in section.adoption for cohort in adoption_cohorts(history, **msgspec.structs.asdict(model))
@@ -33,20 +35,28 @@ def read_demand(section: DemandSection, history: History, home: Path) -> Demand:
     modelled += [
         cohort for model in section.factory for cohort in factory_cohorts(history, **msgspec.structs.asdict(model))
     ]
-    cohorts = (*table.cohorts, *(row for row in rows if isinstance(row, Cohort)), *modelled)
+    cohorts = (*table.cohorts, *nodes.cohorts, *(row for row in rows if isinstance(row, Cohort)), *modelled)
     check_layers(history, cohorts)
     return Demand(
         cohorts=cohorts,
-        unknown=(*table.unknown, *(row for row in rows if isinstance(row, UnknownBase))),
+        unknown=(*table.unknown, *nodes.unknown, *(row for row in rows if isinstance(row, UnknownBase))),
     )
 
 
 def _read_csv(path: Path, name: str, history: History) -> Demand:
     try:
-        text = read_bounded(path, _MAX_CSV_BYTES).decode("utf-8-sig")
+        text = read_bounded(path, _MAX_FILE_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("cannot be read", path=str(path), reason=str(error)) from error
     return parse_demand_csv(text, history, name=name)
+
+
+def _read_nodes(path: Path, name: str, history: History) -> Demand:
+    try:
+        data = read_bounded(path, _MAX_FILE_BYTES)
+    except OSError as error:
+        raise InputError("cannot be read", path=str(path), reason=str(error)) from error
+    return parse_nodes(data, history, name=name)
 
 
 def _read_rows(sections: tuple[CohortSection, ...], history: History) -> list[Cohort | UnknownBase]:

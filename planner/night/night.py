@@ -27,6 +27,7 @@ from planner.history.objects import ObjectSets, full_pull_bytes
 from planner.history.records import History
 from planner.night.asking import read_demand
 from planner.night.composing import choose_mixes, compose_mixes
+from planner.night.images import ImageSite
 from planner.night.making import Maker, Reporter, find_chains
 from planner.night.rehearsal import Rehearsal, rehearse
 from planner.night.repositories import OSTreeSite, Site, StoreSite
@@ -116,6 +117,8 @@ class Night:
         path = self.workspace.folder / section.path
         if section.kind == "store":
             return StoreSite.open(path)
+        if section.kind == "oci":
+            return ImageSite.open(path)
         return OSTreeSite.open(path, self._proofs)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The two kinds of repository behind one face: read, build, publish, and make rehearsal clients."""
+"""The kinds of repository behind one face: read, build, publish, and make rehearsal clients."""
 
 from __future__ import annotations
 

@@ -1,0 +1,130 @@
+"""A layout of container images as a night's repository."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from planner.build.workshop import Report
+from planner.errors import InputError
+from planner.follow.remote import FolderRemote, Remote
+from planner.history.files import write_atomically
+from planner.history.objects import ObjectSets
+from planner.history.records import History
+from planner.images.client import SUMMARY_PATH, ImageClient
+from planner.images.documents import REF_NAME
+from planner.images.layout import Layout
+from planner.images.publishing import ImageBuilder, name_deltas
+from planner.images.repository import ImageRepository
+from planner.images.writing import write_layout
+from planner.night.sources import Mix
+from planner.project.quantities import Projection
+from planner.publish.publisher import is_delta
+from planner.publish.routes import PublishedRoute
+from planner.scenario import CommitSection
+from planner.weigh.candidates import Candidate, Weight
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCommitter:
+    """Commits nothing: other programs build images."""
+
+    def commit(self, folder: Path, section: CommitSection, parent: str | None, layers: tuple[str, ...]) -> str:  # noqa: ARG002
+        """Refuse."""
+        raise InputError("images are built by other programs: leave the source out", path="source")
+
+    def unite(self, mix: Mix, trees: tuple[str, ...]) -> str:  # noqa: ARG002
+        """Refuse."""
+        raise InputError("images are built by other programs: leave the mixes out", path="mixes")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSite:
+    """An image layout; see `planner.night.repositories.Site`."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> ImageSite:
+        """The site of a layout, which is there."""
+        Layout(path)
+        return cls(path)
+
+    @property
+    def repository(self) -> ImageRepository:
+        """For reading."""
+        return ImageRepository(self.path)
+
+    @property
+    def builder(self) -> ImageBuilder:
+        """For making and proving deltas."""
+        return ImageBuilder(self.path)
+
+    @property
+    def committer(self) -> ImageCommitter:
+        """For importing, which images do not need."""
+        return ImageCommitter()
+
+    def published_path(self, base: str, target: str, codec: str) -> str:
+        """Where clients look for a delta, relative to the layout."""
+        return self.builder.published_path(base, target, codec)
+
+    def holds(self, base: str, target: str, codec: str) -> bool:
+        """Whether the delta's manifest is there."""
+        return is_delta(self.path / self.published_path(base, target, codec))
+
+    def weigh_published(self, base: str, target: str) -> tuple[str, Weight] | None:  # noqa: ARG002
+        """Nothing: there is one codec."""
+        return None
+
+    def project(
+        self,
+        history: History,  # noqa: ARG002
+        candidates: Sequence[Candidate],  # noqa: ARG002
+        measured: Mapping[Candidate, Weight],  # noqa: ARG002
+        *,
+        workers: int,  # noqa: ARG002
+        report: Report,  # noqa: ARG002
+    ) -> dict[Candidate, Projection]:
+        """Nothing: image deltas are measured."""
+        return {}
+
+    def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
+        """Nothing to do: the route index is this repository's format."""
+
+    def clean(self) -> None:
+        """Nothing to do: no two image deltas have anything in common."""
+
+    def reindex(self) -> None:
+        """Name the deltas in the layout's index, as referrers of their targets."""
+        name_deltas(self.path)
+
+    def write_summary(self) -> None:
+        """One line per ref: its name and its newest image's id."""
+        refs = self.repository.read_history().refs
+        text = "".join(f"{ref} {commit}\n" for ref, commit in sorted(refs.items()))
+        write_atomically(self.path / SUMMARY_PATH, text.encode())
+
+    @contextmanager
+    def serve(self) -> Iterator[Remote]:
+        """The folder itself."""
+        yield FolderRemote(self.path)
+
+    def make_client(self, remote: Remote, folder: Path, held: Sequence[str], objects: ObjectSets) -> ImageClient:  # noqa: ARG002
+        """A layout that shares the images' blobs by hard links: they are never rewritten."""
+        with write_layout(folder) as writer:
+            for number, commit in enumerate(filter(None, held)):
+                found = self.repository.find(commit)
+                image = found.image
+                for blob in (image.manifest, image.config, *(layer.blob for layer in image.layers)):
+                    place = writer.blob_path(blob.digest)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    if not place.exists():
+                        os.link(found.layout.blob_path(blob.digest), place)
+                writer.add_entry(msgspec.structs.replace(image.manifest, annotations={REF_NAME: f"held-{number}"}))
+        return ImageClient(folder, remote)

@@ -1,0 +1,1 @@
+"""Container images: real tools read what is made, hostile input is refused with nothing written."""
