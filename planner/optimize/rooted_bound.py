@@ -10,7 +10,7 @@ Source: Balakrishnan, Magnanti and Wong 1989 (the relaxation).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from planner.optimize.ascent import Ascent, in_chunks
 from planner.optimize.net import Net
 from planner.optimize.problem import FloatArray, Problem
 from planner.optimize.rooted_flow import Relaxation, list_pairs
+from planner.optimize.rooted_keep import reduce_to_cheaper
 from planner.optimize.rooted_prices import LimitedUse, climb_gently
 
 _MOST_CLIMBS = 40
@@ -35,13 +36,15 @@ _LEAST_GAIN = 1e-5
 class RootedBound:
     """Potentials in the layout of `ascent_kernels`, the prices of limits that they hold at, and what they prove.
 
-    `bound` includes the money of full pulls that nobody can decide about (`Net.forced_money`).
+    `bound` includes the money of full pulls that nobody can decide about (`Net.forced_money`). `branched_bound` is no
+    less and holds too, but takes more than potentials to prove: what plans cheaper than the known one have in common.
     """
 
     potentials: FloatArray
     price_per_stored_byte: float
     price_per_cpu_s: float
     bound: float
+    branched_bound: float
 
 
 def bound_rooted(
@@ -63,9 +66,32 @@ def bound_rooted(
     climb_gently(ascent, is_time_up)
     _climb_idle(ascent, is_time_up)
     best = _proven(limited, ascent, prices)
+    reduced = reduce_to_cheaper(problem, net, upper_money) if len(net.cohorts.base) and upper_money > 0.0 else None
+    if reduced is not None and not is_time_up():
+        return replace(best, branched_bound=_bound_cheaper(*reduced, best, upper_money, prices, seed, is_time_up))
     if len(net.cohorts.base) and upper_money > 0.0 and not is_time_up():
         best = _step_on(limited, ascent, prices, best, upper_money, is_time_up)
     return best
+
+
+def _bound_cheaper(
+    net: Net,
+    limited: LimitedUse,
+    known: RootedBound,
+    upper_money: float,
+    prices: FloatArray,
+    seed: int,
+    is_time_up: Callable[[], bool],
+) -> float:
+    """What any plan costs, from the net and the limits of those that cost less than `upper_money`."""
+    prices = np.r_[prices, np.zeros(len(limited.most) - len(prices))]
+    ascent = Ascent(net, limited.fixed_money(prices), seed=seed)
+    climb_gently(ascent, is_time_up)
+    _climb_idle(ascent, is_time_up)
+    best = _proven(limited, ascent, prices)
+    if not is_time_up():
+        best = _step_on(limited, ascent, prices, best, upper_money, is_time_up)
+    return max(known.bound, min(best.bound, upper_money))
 
 
 def _climb_idle(ascent: Ascent, is_time_up: Callable[[], bool]) -> None:
@@ -77,11 +103,13 @@ def _climb_idle(ascent: Ascent, is_time_up: Callable[[], bool]) -> None:
 
 
 def _proven(limited: LimitedUse, ascent: Ascent, prices: FloatArray) -> RootedBound:
+    bound = ascent.value - limited.allowance(prices)
     return RootedBound(
         potentials=ascent.potentials.copy(),
         price_per_stored_byte=float(prices[0]),
         price_per_cpu_s=float(prices[1]),
-        bound=ascent.value - limited.allowance(prices),
+        bound=bound,
+        branched_bound=bound,
     )
 
 

@@ -30,9 +30,11 @@ _STEP = 0.95
 
 _USUAL_STEPS = 1000
 
-_PRICE_STEP = 0.5
+_LEAST_USE_NORM = 1e-3
+_PRICE_STEP = 0.25
 _FIRST_WEIGHT = 0.3
-"""Step lengths: of the prices, and of all prices and shares against flows at first."""
+"""Step lengths: of the prices as a fraction of what is stable, and of all prices and shares against flows at first.
+Where few edges use much of a limit, its price may step far: with a length that suits 500 of them it hardly moves."""
 
 _RESTART_AT_ONCE, _RESTART_ON_RISE, _RESTART_LATEST = 0.2, 0.8, 0.36
 """Fixed-point error, relative to that after the last restart, to restart at: at once, or when it rises again; and the
@@ -83,7 +85,7 @@ class Relaxation:
         self.allowed = limited.most / self.unit_use
         self.unit_money = unit_money
         self.own_money = np.r_[limited.own_money / unit_money, 0.0]
-        self.use = np.c_[limited.use / self.unit_use[:, None], np.zeros(2)]
+        self.use = np.c_[limited.use / self.unit_use[:, None], np.zeros(len(self.unit_use))]
         self.least = np.r_[np.zeros(len(limited.own_money)), 1.0]
         self.point = Point(
             flow=point.flow.copy(), share=point.share / unit_money, potential=point.potential / unit_money
@@ -93,11 +95,12 @@ class Relaxation:
         self.cohorts = len(pairs.start) - 1
         self.kernels = kernels(rooted_flow_kernels, _USUAL_STEPS * len(pairs.edge))
         self.paid = np.bincount(pairs.edge, weights=self.point.share, minlength=len(self.own_money))
+        self.price_step = _PRICE_STEP * self.cohorts / np.maximum((self.use**2).sum(axis=1), _LEAST_USE_NORM)
         self.weight, self.steps = _FIRST_WEIGHT, 0
         self._anchor()
 
     def limit_prices(self) -> FloatArray:
-        """Money per stored byte and per core-second; shape (2,)."""
+        """Money per stored byte and per core-second, and of further rows; shape (rows,)."""
         prices: FloatArray = np.maximum(self.prices, 0.0) * self.unit_money / self.unit_use
         return prices
 
@@ -106,7 +109,9 @@ class Relaxation:
         shares = np.maximum(self.point.share, 0.0)
         paid = np.bincount(self.pairs.edge, weights=shares, minlength=len(self.own_money))[:-1]
         most = fixed_money / self.unit_money * (1 - 1e-12)
-        scale: FloatArray = self.unit_money * np.r_[np.minimum(1.0, most / np.where(paid > 0.0, paid, 1.0)), 0.0]
+        scale: FloatArray = (
+            self.unit_money * np.r_[np.where(paid > most, most / np.where(paid > most, paid, 1.0), 1.0), 0.0]
+        )
         return scale
 
     def find_rest(self, net: Net, scale: FloatArray, potentials: FloatArray, offset: IntArray, picks: IntArray) -> None:
@@ -119,7 +124,7 @@ class Relaxation:
         flows = 3.0 * _distance(now.flow, anchor.flow) + self.cohorts * _distance(self.built, self.built_anchor)
         prices = 2.0 * _distance(now.share, anchor.share)
         prices += float((((now.potential - anchor.potential) ** 2) / self.pairs.per_degree).sum())
-        prices += _distance(self.prices, self.price_anchor) / _PRICE_STEP
+        prices += float(((self.prices - self.price_anchor) ** 2 / self.price_step).sum())
         if flows > 0.0 and prices > 0.0:
             self.weight = exp(0.3 * 0.5 * log(prices / flows) + 0.7 * log(self.weight))
         self._anchor()
@@ -136,11 +141,11 @@ class Relaxation:
         # What is built of an edge meets every cohort's pair: hence the shorter step.
         new = np.clip(self.built - along / self.cohorts * slope, self.least, 1.0)
         ahead = 2.0 * new - self.built
-        prices = np.maximum(self.prices + across * _PRICE_STEP * (self.use @ ahead - self.allowed), 0.0)
+        prices = np.maximum(self.prices + across * self.price_step * (self.use @ ahead - self.allowed), 0.0)
         keep = (self.since + 1.0) / (self.since + 2.0)
         flows, moved = self._advance(ahead, keep, along / 3.0, across)
         flows += self.cohorts * _distance(new, self.built)
-        moved += _distance(prices, self.prices) / _PRICE_STEP
+        moved += float(((prices - self.prices) ** 2 / self.price_step).sum())
         self.built = keep * ahead + (1.0 - keep) * self.built_anchor
         self.prices = keep * (2.0 * prices - self.prices) + (1.0 - keep) * self.price_anchor
         self.steps += 1

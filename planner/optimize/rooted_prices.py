@@ -8,7 +8,7 @@ import numpy as np
 
 from planner.optimize.ascent import Ascent, nearest_first
 from planner.optimize.net import Net
-from planner.optimize.problem import FloatArray, Problem
+from planner.optimize.problem import FloatArray, IntArray, Problem
 
 _GENTLE_SHARES = (0.02, 0.1, 0.4, 1.0)
 _PRICE_ROUNDS = 8
@@ -17,7 +17,7 @@ _PRICE_ROUNDS = 8
 class LimitedUse:
     """What edges cost and use: `own_money` (edges,); `use` (2, edges) and `most` (2,) of stored bytes and core-seconds.
 
-    What is not limited is not used: its row is 0.
+    What is not limited is not used: its row is 0. `require_one` adds rows.
     """
 
     def __init__(self, problem: Problem, net: Net) -> None:
@@ -27,6 +27,14 @@ class LimitedUse:
         self.most = np.array([limits.stored_bytes or 0.0, limits.server_cpu_s or 0.0])
         self.is_limited = np.array([limits.stored_bytes is not None, limits.server_cpu_s is not None])
         self.use[~self.is_limited] = 0.0
+
+    def require_one(self, edges: IntArray, least_bytes: float) -> None:
+        """Of these edges exactly one is kept: `least_bytes` are used in any case, and no second one may be."""
+        self.use[0, edges] -= least_bytes
+        self.most[0] -= least_bytes
+        if len(edges) > 1:
+            self.use = np.vstack([self.use, np.bincount(edges, minlength=self.use.shape[1])])
+            self.most = np.r_[self.most, 1.0]
 
     def fixed_money(self, prices: FloatArray) -> FloatArray:
         """Fixed money of every edge with the limited quantities priced; shape (edges,)."""

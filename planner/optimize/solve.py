@@ -26,7 +26,7 @@ from planner.optimize.plan import OPTIMAL_GAP, Plan, Status, relative_gap
 from planner.optimize.problem import Problem
 from planner.optimize.pursuit import Pursuit
 from planner.optimize.reduce import Cohort, reduce_cohorts
-from planner.optimize.rooted import bound_rooted, is_rooted, search_rooted
+from planner.optimize.rooted import bound_rooted, is_rooted, search_closer, search_rooted
 from planner.optimize.routes import cheapest_within_bytes
 from planner.optimize.search import Search
 from planner.optimize.search_kernels import Routes
@@ -65,6 +65,9 @@ _PARTS_GAP = 1e-4
 
 _MOST_REPRICED_STREAMS = 300
 """With so many streams, a choice of one plan each keeps the limits closely; with fewer, what is left goes to HiGHS."""
+
+_FIRST_TREES = 0.2
+"""Part of the time left after which what no cheaper plan can use is dropped; trees have half of it in all."""
 
 _MOST_IDLE_CYCLES = 10
 _LEAST_GAIN = 1e-3
@@ -316,23 +319,31 @@ class _Run:
 
     def _search_trees(self) -> None:
         """Trees to one root within the limits (dataset versioning), and a bound at prices of the limits."""
-        known, half_s, start = self.known, self.left_s() / 2, self.options.start
+        known, left_s, start = self.known, self.left_s(), self.options.start
         found = search_rooted(
             self.problem,
             self.net,
             seed=self.options.seed,
-            is_time_up=lambda: self.left_s() <= half_s or self.is_time_up(),
+            is_time_up=lambda: self.left_s() < (1 - _FIRST_TREES) * left_s or self.is_time_up(),
             start=start.routes if start is not None else None,
         )
         self.methods.append("annealed trees, primal-dual steps")
         if found is None:
             return
+        found = search_closer(
+            self.problem,
+            self.net,
+            found,
+            seed=self.options.seed,
+            is_time_up=lambda: self.left_s() < left_s / 2 or self.is_time_up(),
+        )
         known.keep_better(evaluate(self.problem, found.selection))
         bound = bound_rooted(
             self.problem, self.net, known.cost(), found.prices, seed=self.options.seed, is_time_up=self.is_time_up
         )
         prices = (bound.price_per_stored_byte, bound.price_per_cpu_s)
         known.keep_duals(bound.bound, bound.potentials, prices)
+        known.raise_bound(min(bound.branched_bound, known.cost()))
         self._note_prices(prices)
 
     def _note_prices(self, prices: PricePair) -> None:
