@@ -6,9 +6,10 @@ from math import fsum, inf, nan
 
 import pytest
 
-from planner.demand.adoption import adoption_cohorts
+from planner.demand.adoption import adoption_cohorts, factory_cohorts
 from planner.errors import InputError
-from tests.demand.histories import checksum_of, make_line
+from planner.history.records import History
+from tests.demand.histories import checksum_of, make_history, make_line
 
 
 @pytest.mark.parametrize("half_life_releases", [1e-4, 0.01, 0.5, 1.0, 3.0, 100.0, inf])
@@ -66,3 +67,49 @@ def test_number_that_makes_no_sense_is_refused(changes: dict[str, float | str], 
     arguments = {"ref": "stable", "clients": 10.0, "half_life_releases": 2.0, **changes}
     with pytest.raises(InputError, match=fault):
         adoption_cohorts(make_line(3), **arguments)  # type: ignore[arg-type]
+
+
+# -- wildcards, and devices from the factory ---------------------------------------------------------------------
+
+
+def _two_lines(releases: int = 3) -> History:
+    """Two lines of bases and two of products, each with releases of its own."""
+    parents: dict[str, str | None] = {}
+    for ref in ("base/1", "base/2", "device/1", "device/2"):
+        names = [f"{ref}-{number}" for number in range(1, releases + 1)]
+        parents |= dict(zip(names, [None, *names], strict=False))
+    return make_history(parents, refs={name.rsplit("-", 1)[0]: name for name in parents})
+
+
+def test_a_pattern_means_each_of_its_refs() -> None:
+    history = _two_lines()
+    cohorts = adoption_cohorts(history, "device/*", clients=100, half_life_releases=1, layers=True)
+    assert {cohort.ref for cohort in cohorts} == {"device/1", "device/2"}
+    assert fsum(cohort.clients for cohort in cohorts) == pytest.approx(200)
+    assert all(cohort.layers for cohort in cohorts)
+
+
+def test_new_devices_are_on_every_release_of_every_base() -> None:
+    """As many on each line; in a line, half as many on the release before."""
+    history = _two_lines()
+    cohorts = factory_cohorts(history, ["device/*"], ["base/*"], clients=140, half_life_releases=1, max_hops=3)
+    assert len(cohorts) == 2 * 2 * 3
+    for ref in ("device/1", "device/2"):
+        of_ref = [cohort for cohort in cohorts if cohort.ref == ref]
+        assert [cohort.clients for cohort in of_ref] == pytest.approx([40, 20, 10, 40, 20, 10])
+        assert [cohort.base for cohort in of_ref] == [
+            checksum_of(f"base/{line}-{number}") for line in (1, 2) for number in (3, 2, 1)
+        ]
+        assert {(cohort.target, cohort.max_hops) for cohort in of_ref} == {(history.refs[ref], 3)}
+
+
+def test_a_device_that_is_there_asks_for_nothing() -> None:
+    history = _two_lines()
+    cohorts = factory_cohorts(history, ["base/1"], ["base/1"], clients=7, half_life_releases=1)
+    assert history.refs["base/1"] not in {cohort.base for cohort in cohorts}
+
+
+@pytest.mark.parametrize(("refs", "bases"), [(["device/9"], ["base/*"]), (["device/*"], ["bare/*"])])
+def test_a_pattern_without_refs_is_refused(refs: list[str], bases: list[str]) -> None:
+    with pytest.raises(InputError, match="is no ref"):
+        factory_cohorts(_two_lines(), refs, bases, clients=1, half_life_releases=1)

@@ -203,3 +203,38 @@ def test_clients_cannot_keep_apart_what_is_no_union(tmp_path: Path) -> None:
     night.compose()
     with pytest.raises(InputError, match="is not composed of layers"):
         night.weigh()
+
+
+def test_a_grid_is_planned_and_followed_by_all(tmp_path: Path) -> None:
+    """Two base lines, two parts, two releases: new devices of either kind, and those in the field."""
+    scenario = tmp_path / "grid.toml"
+    scenario.write_text("""
+format = "deltaplan-scenario/1"
+name = "grid"
+
+[source]
+kind = "grid"
+bases = 2
+parts = 2
+releases = 2
+files = 20
+
+[demand]
+adoption = [{ ref = "device/*", clients = 1000, half_life_releases = 1 }]
+factory = [
+    { refs = ["device/*"], bases = ["base/*"], clients = 200, half_life_releases = 1, layers = true },
+    { refs = ["device/*"], bases = ["base/*"], clients = 100, half_life_releases = 1 },
+]
+
+[prices]
+storage_per_gb = 5.0
+egress_per_gb = 1.0
+""")
+    night = open_night(scenario, work=tmp_path / "work")
+    run(night)
+    plan = night.workspace.read_plan()[1]
+    done = night.follow()
+    assert plan.gap <= 1e-6
+    assert len(done) == 2 + 2 * 2 * 2 * 2
+    assert all(one.followed and one.followed.fallback_reason is None for one in done)
+    assert any(one.followed and one.followed.layers for one in done)
