@@ -26,8 +26,8 @@ Beliefs = Mapping[Quantity, Belief]
 NATIVE_BELIEFS: Beliefs = {
     Quantity.WIRE_BYTES: Belief.prior((1.0, 0.85, 0.5, 0.66, 0.75), (0.02, 0.1, 0.25, 0.25, 0.25), 0.07),
     Quantity.SERVER_CPU_S: Belief.prior((0.76, 4.1e-7, 2.6e-6, 0.02), (0.5, 0.5, 0.5, 10.0), 0.15),
-    Quantity.CLIENT_CPU_S: Belief.prior((5.5e-9, 6.8e-8, 2.7e-4, 0.014), (0.5, 0.5, 0.5, 1.0), 0.25),
-    Quantity.PEAK_MEMORY_BYTES: Belief.prior((1.78e8, 4.2, 0.87), (0.2, 0.5, 0.5), 0.13),
+    Quantity.CLIENT_CPU_S: Belief.prior((5.5e-9, 6.8e-8, 2.7e-4, 0.014), (0.25, 0.25, 0.25, 1.0), 0.45),
+    Quantity.PEAK_MEMORY_BYTES: Belief.prior((1.78e8, 4.2, 0.87), (0.1, 0.25, 0.25), 0.18),
 }
 """Before anything was measured, of our own deltas: factors of the terms (`projector.Terms`), in their order."""
 

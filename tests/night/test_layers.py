@@ -205,12 +205,12 @@ def test_clients_cannot_keep_apart_what_is_no_union(tmp_path: Path) -> None:
         night.weigh()
 
 
-def test_a_grid_is_planned_and_followed_by_all(tmp_path: Path) -> None:
-    """Two base lines, two parts, two releases: new devices of either kind, and those in the field."""
-    scenario = tmp_path / "grid.toml"
-    scenario.write_text("""
+GRID = """
 format = "deltaplan-scenario/1"
 name = "grid"
+
+[repository]
+kind = "{kind}"
 
 [source]
 kind = "grid"
@@ -220,16 +220,23 @@ releases = 2
 files = 20
 
 [demand]
-adoption = [{ ref = "device/*", clients = 1000, half_life_releases = 1 }]
+adoption = [{{ ref = "device/*", clients = 1000, half_life_releases = 1 }}]
 factory = [
-    { refs = ["device/*"], bases = ["base/*"], clients = 200, half_life_releases = 1, layers = true },
-    { refs = ["device/*"], bases = ["base/*"], clients = 100, half_life_releases = 1 },
+    {{ refs = ["device/*"], bases = ["base/*"], clients = 200, half_life_releases = 1, layers = true }},
+    {{ refs = ["device/*"], bases = ["base/*"], clients = 100, half_life_releases = 1 }},
 ]
 
 [prices]
 storage_per_gb = 5.0
 egress_per_gb = 1.0
-""")
+"""
+
+
+@pytest.mark.parametrize("kind", ["store", "ostree"])
+def test_a_grid_is_planned_and_followed_by_all(kind: str, tmp_path: Path) -> None:
+    """Two base lines, two parts, two releases: new devices of either kind, and those in the field."""
+    scenario = tmp_path / "grid.toml"
+    scenario.write_text(GRID.format(kind=kind))
     night = open_night(scenario, work=tmp_path / "work")
     run(night)
     plan = night.workspace.read_plan()[1]

@@ -120,18 +120,18 @@ def test_a_slow_client_and_a_large_process_are_expected_again(repository: OSTree
         known = {
             pair: measure(
                 round(before[pair].wire_bytes.middle),
-                2 * before[pair].client_cpu_s.middle,
-                round(3 * before[pair].peak_memory_bytes.middle),
+                1.5 * before[pair].client_cpu_s.middle,
+                round(1.5 * before[pair].peak_memory_bytes.middle),
             )
             for pair in pairs[::2]
         }
         after = projector.project(pairs[1::2], known)
     for pair in pairs[1::2]:
         one, other = before[pair], after[pair]
-        assert other.client_cpu_s.low < 2 * one.client_cpu_s.middle < other.client_cpu_s.high
-        assert other.client_cpu_s.middle > 1.5 * one.client_cpu_s.middle
-        assert other.peak_memory_bytes.low < 3 * one.peak_memory_bytes.middle < other.peak_memory_bytes.high
-        assert other.peak_memory_bytes.middle > 2 * one.peak_memory_bytes.middle
+        assert other.client_cpu_s.low < 1.5 * one.client_cpu_s.middle < other.client_cpu_s.high
+        assert other.client_cpu_s.middle > 1.1 * one.client_cpu_s.middle
+        assert other.peak_memory_bytes.low < 1.5 * one.peak_memory_bytes.middle < other.peak_memory_bytes.high
+        assert other.peak_memory_bytes.middle > 1.1 * one.peak_memory_bytes.middle
 
 
 def test_nothing_is_looked_at_twice(repository: OSTreeRepository, monkeypatch: pytest.MonkeyPatch) -> None:
