@@ -42,6 +42,13 @@ class RepositorySection(_Section, frozen=True):
 
     kind: Literal["store", "ostree", "oci"] = "store"
     path: str = "repository"
+    gpg_sign: tuple[str, ...] = ()
+    gpg_homedir: str | None = None
+
+    def signing(self, home: Path) -> tuple[str, ...]:
+        """What `ostree summary` and `flatpak build-update-repo` are told about keys."""
+        keys = tuple(f"--gpg-sign={key}" for key in self.gpg_sign)
+        return keys if self.gpg_homedir is None else (*keys, f"--gpg-homedir={home / self.gpg_homedir}")
 
 
 class CommitSection(_Section, frozen=True):

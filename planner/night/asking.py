@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,6 +18,7 @@ from planner.history.files import read_bounded
 from planner.history.records import History
 from planner.scenario import CohortSection, DemandSection
 
+_LOCALE_REF = re.compile(r"runtime/[^/]+\.Locale/[^/]+/[^/]+")
 _MAX_FILE_BYTES = 1_000_000_000
 
 
@@ -35,12 +38,24 @@ def read_demand(section: DemandSection, history: History, home: Path) -> Demand:
     modelled += [
         cohort for model in section.factory for cohort in factory_cohorts(history, **msgspec.structs.asdict(model))
     ]
-    cohorts = (*table.cohorts, *nodes.cohorts, *(row for row in rows if isinstance(row, Cohort)), *modelled)
+    cohorts = tuple(
+        replace(cohort, max_hops=0) if cohort.max_hops is None and _is_locale(cohort) else cohort
+        for cohort in (*table.cohorts, *nodes.cohorts, *(row for row in rows if isinstance(row, Cohort)), *modelled)
+    )
     check_layers(history, cohorts)
     return Demand(
         cohorts=cohorts,
         unknown=(*table.unknown, *nodes.unknown, *(row for row in rows if isinstance(row, UnknownBase))),
     )
+
+
+def _is_locale(cohort: Cohort) -> bool:
+    """Whether clients pull only some folders of what they want, for which they take no delta.
+
+    Source: flatpak 1.14.10, `common/flatpak-dir.c`, `get_common_pull_options`: with subpaths deltas are disabled.
+    Translations are installed by subpaths unless all languages are asked for.
+    """
+    return bool(cohort.ref and _LOCALE_REF.fullmatch(cohort.ref))
 
 
 def _read_csv(path: Path, name: str, history: History) -> Demand:

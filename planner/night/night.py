@@ -119,7 +119,7 @@ class Night:
             return StoreSite.open(path)
         if section.kind == "oci":
             return ImageSite.open(path)
-        return OSTreeSite.open(path, self._proofs)
+        return OSTreeSite.open(path, self._proofs, section.signing(self._home))
 
     @cached_property
     def pool(self) -> Pool:

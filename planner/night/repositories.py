@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from threading import Thread
 from typing import Protocol
@@ -40,6 +41,8 @@ from planner.weigh.stock_client import OSTREE_CODECS, STOCK_CODEC
 
 _TOOL_TIMEOUT_S = 3600.0
 _REMOTE_NAME = "origin"
+_MOST_LOOKED_AT = 10
+"""Refs that are looked at for whose repository it is."""
 _MAX_SUPERBLOCK_BYTES = 10**9
 
 
@@ -192,14 +195,16 @@ class OSTreeSite:
 
     path: Path
     scratch: Path
+    signing: tuple[str, ...] = ()
+    """What the summary's tools are told about keys."""
 
     @classmethod
-    def open(cls, path: Path, scratch: Path) -> OSTreeSite:
+    def open(cls, path: Path, scratch: Path, signing: tuple[str, ...] = ()) -> OSTreeSite:
         """The site of an OSTree repository, which is created where nothing is."""
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             run_tool(["ostree", "init", f"--repo={path}", "--mode=archive"], timeout_s=_TOOL_TIMEOUT_S)
-        return cls(path, scratch)
+        return cls(path, scratch, signing)
 
     @property
     def repository(self) -> OSTreeRepository:
@@ -275,8 +280,15 @@ class OSTreeSite:
         run_tool(["ostree", "static-delta", "reindex", f"--repo={self.path}"], timeout_s=_TOOL_TIMEOUT_S)
 
     def write_summary(self) -> None:
-        """The summary that clients read refs (and, before 2020.8, deltas) from."""
-        run_tool(["ostree", "summary", f"--repo={self.path}", "--update"], timeout_s=_TOOL_TIMEOUT_S)
+        """The summary that clients read refs (and, before 2020.8, deltas) from.
+
+        A Flatpak repository's has more in it, which only Flatpak's own tool writes.
+        """
+        if is_flatpak(self.repository):
+            tool = ["flatpak", "build-update-repo", "--no-update-appstream", *self.signing, str(self.path)]
+        else:
+            tool = ["ostree", "summary", f"--repo={self.path}", "--update", *self.signing]
+        run_tool(tool, timeout_s=_TOOL_TIMEOUT_S)
 
     @contextmanager
     def serve(self) -> Iterator[Remote]:
@@ -300,6 +312,15 @@ class OSTreeSite:
         for commit in filter(None, held):
             run_tool(["ostree", "pull-local", f"--repo={folder}", str(self.path), commit], timeout_s=_TOOL_TIMEOUT_S)
         return OSTreeClient(folder, _REMOTE_NAME)
+
+
+def is_flatpak(repository: OSTreeRepository) -> bool:
+    """Whether apps or runtimes are in a repository that Flatpak exported.
+
+    Source: flatpak 1.14.10, `app/flatpak-builtins-build-export.c`: every such commit has the app's metadata.
+    """
+    refs = (commit for ref, commit in repository.read_refs().items() if ref.startswith(("app/", "runtime/")))
+    return any("xa.metadata" in repository.read_commit(commit).metadata for commit in islice(refs, _MOST_LOOKED_AT))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -76,9 +76,8 @@ class Weigher:
     def weigh(self) -> Weighing:
         """Propose, weigh, and prune. What is measured is kept as it comes, so that a cancelled run loses nothing."""
         section = self.scenario.weigh
-        proposals, pruned = propose_pairs(
-            self.history, self.cohorts, section.rules, most_candidates=section.most_candidates
-        )
+        able = [cohort for cohort in self.cohorts if cohort.max_hops != 0]
+        proposals, pruned = propose_pairs(self.history, able, section.rules, most_candidates=section.most_candidates)
         catalogue = self.maker.catalogue
         self.failed = catalogue.failures()
         wanted = self._published(proposals) + self._candidates(proposals)
@@ -185,7 +184,7 @@ class Weigher:
         """Composed deltas of every cohort's pair, of hops that were measured."""
         if COMPOSED not in self.scenario.codecs():
             return []
-        asked = dict.fromkeys((cohort.base, cohort.target) for cohort in self.cohorts)
+        asked = dict.fromkeys((cohort.base, cohort.target) for cohort in self.cohorts if cohort.max_hops != 0)
         chains = find_chains(list(asked), self.maker.catalogue)
         composed = [Candidate(base=base, target=target, codec=COMPOSED) for base, target in chains]
         self._measure(composed, chains)

@@ -1,0 +1,1 @@
+"""A real Flatpak repository, and the stock client."""
