@@ -2,8 +2,8 @@
 
 python -m benchmarks.flatpak
 
-The repository is that of `tests/flatpak`: a runtime, and four releases of an app and of its translations, exported by the
-stock tools. Clients follow one hop, as Flatpak's do.
+The repository is that of `tests/flatpak`: a runtime, and four releases of an app and of its translations, exported by
+the stock tools. Clients follow one hop, as Flatpak's do.
 """
 
 from __future__ import annotations
