@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from planner.build.workshop import Report
 from planner.errors import InputError
 from planner.follow.remote import FolderRemote, Remote
 from planner.history.files import write_atomically
 from planner.history.objects import ObjectSets
-from planner.history.records import History
 from planner.images.client import SUMMARY_PATH, ImageClient
 from planner.images.documents import REF_NAME
 from planner.images.layout import Layout
 from planner.images.publishing import ImageBuilder, name_deltas
 from planner.images.repository import ImageRepository
 from planner.images.writing import write_layout
+from planner.night.repositories import PlainSite
 from planner.night.sources import Mix
-from planner.project.quantities import Projection
-from planner.publish.publisher import is_delta
-from planner.publish.routes import PublishedRoute
 from planner.scenario import CommitSection
-from planner.weigh.candidates import Candidate, Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ class ImageCommitter:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageSite:
+class ImageSite(PlainSite):
     """An image layout; see `planner.night.repositories.Site`."""
 
     path: Path
@@ -73,32 +68,6 @@ class ImageSite:
     def published_path(self, base: str, target: str, codec: str) -> str:
         """Where clients look for a delta, relative to the layout."""
         return self.builder.published_path(base, target, codec)
-
-    def holds(self, base: str, target: str, codec: str) -> bool:
-        """Whether the delta's manifest is there."""
-        return is_delta(self.path / self.published_path(base, target, codec))
-
-    def weigh_published(self, base: str, target: str) -> tuple[str, Weight] | None:  # noqa: ARG002
-        """Nothing: there is one codec."""
-        return None
-
-    def project(
-        self,
-        history: History,  # noqa: ARG002
-        candidates: Sequence[Candidate],  # noqa: ARG002
-        measured: Mapping[Candidate, Weight],  # noqa: ARG002
-        *,
-        workers: int,  # noqa: ARG002
-        report: Report,  # noqa: ARG002
-    ) -> dict[Candidate, Projection]:
-        """Nothing: image deltas are measured."""
-        return {}
-
-    def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
-        """Nothing to do: the route index is this repository's format."""
-
-    def clean(self) -> None:
-        """Nothing to do: no two image deltas have anything in common."""
 
     def reindex(self) -> None:
         """Name the deltas in the layout's index, as referrers of their targets."""

@@ -104,8 +104,46 @@ class Site(Protocol):
         """A client in `folder` that holds some commits and nothing else; the first is the one it is on."""
 
 
+class PlainSite:
+    """What is the same for sites whose deltas have nothing in common: each is a folder, and each is measured."""
+
+    __slots__ = ()
+
+    path: Path
+
+    def published_path(self, base: str, target: str, codec: str) -> str:
+        """Where clients look for a delta, relative to the repository."""
+        raise NotImplementedError
+
+    def holds(self, base: str, target: str, codec: str) -> bool:
+        """Whether the delta's file is there."""
+        return is_delta(self.path / self.published_path(base, target, codec))
+
+    def weigh_published(self, base: str, target: str) -> tuple[str, Weight] | None:  # noqa: ARG002
+        """Nothing: each codec's deltas have a place of their own."""
+        return None
+
+    def project(
+        self,
+        history: History,  # noqa: ARG002
+        candidates: Sequence[Candidate],  # noqa: ARG002
+        measured: Mapping[Candidate, Weight],  # noqa: ARG002
+        *,
+        workers: int,  # noqa: ARG002
+        report: Report,  # noqa: ARG002
+    ) -> dict[Candidate, Projection]:
+        """Nothing: all are measured."""
+        return {}
+
+    def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
+        """Nothing to do: the route index is this repository's format."""
+
+    def clean(self) -> None:
+        """Nothing to do: no two deltas have anything in common."""
+
+
 @dataclass(frozen=True, slots=True)
-class StoreSite:
+class StoreSite(PlainSite):
     """An embedded store; created where it does not exist."""
 
     path: Path
@@ -137,32 +175,6 @@ class StoreSite:
     def published_path(self, base: str, target: str, codec: str) -> str:
         """Where clients look for a delta, relative to the repository."""
         return self.builder.published_path(base, target, codec)
-
-    def holds(self, base: str, target: str, codec: str) -> bool:
-        """Whether the delta's file is there."""
-        return is_delta(self.path / self.published_path(base, target, codec))
-
-    def weigh_published(self, base: str, target: str) -> tuple[str, Weight] | None:  # noqa: ARG002
-        """Nothing: each codec's deltas have a place of their own."""
-        return None
-
-    def project(
-        self,
-        history: History,  # noqa: ARG002
-        candidates: Sequence[Candidate],  # noqa: ARG002
-        measured: Mapping[Candidate, Weight],  # noqa: ARG002
-        *,
-        workers: int,  # noqa: ARG002
-        report: Report,  # noqa: ARG002
-    ) -> dict[Candidate, Projection]:
-        """Nothing: bundles are measured."""
-        return {}
-
-    def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
-        """Nothing to do: the route index is this store's format."""
-
-    def clean(self) -> None:
-        """Nothing to do: no two bundles have anything in common."""
 
     def reindex(self) -> None:
         """Nothing to do: a route names its deltas."""
