@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,38 @@ def test_a_night_after_it_brings_ours_back(made: Path, tmp_path: Path) -> None:
     assert deltas_of(repo) >= before
     assert "xa.cache" in summary_of(repo)
     assert all(one.followed for one in night.follow())
+
+
+# -- signed ------------------------------------------------------------------------------------------------------
+
+
+def make_key(home: Path) -> str:
+    """A new key pair without a passphrase; its fingerprint. The public half is in the file `key` beside the folder."""
+    home.mkdir(mode=0o700)
+    gpg = ("gpg", "--homedir", str(home), "--batch", "--quiet")
+    owner = f"{home.name}@example.org"
+    subprocess.run([*gpg, "--passphrase", "", "--quick-generate-key", owner, "ed25519", "sign"], check=True)
+    listed = subprocess.run([*gpg, "--with-colons", "--list-keys", owner], check=True, capture_output=True, text=True)
+    subprocess.run([*gpg, "--output", str(home) + ".key", "--export", owner], check=True)
+    return next(line.split(":")[9] for line in listed.stdout.splitlines() if line.startswith("fpr:"))
+
+
+def test_a_night_signs_the_summary_with_the_owners_key(made: Path, tmp_path: Path) -> None:
+    """A client that knows the key lists the apps; one that knows another key refuses the repository."""
+    folder = Path(shutil.copytree(made, tmp_path / "copy", symlinks=True))
+    key, _ = make_key(tmp_path / "a"), make_key(tmp_path / "b")
+    scenario = write_scenario(folder, folder / "repo")
+    signing = f'kind = "ostree"\ngpg_sign = ["{key}"]\ngpg_homedir = "../a"'
+    scenario.write_text(scenario.read_text().replace('kind = "ostree"', signing))
+    open_night(scenario, work=folder / "work").publish()
+
+    def list_apps(name: str, url: str) -> str:
+        home = tmp_path / f"home-{name}"
+        home.mkdir()
+        run_flatpak("--user", "remote-add", f"--gpg-import={tmp_path / name}.key", "example", url, home=home)
+        return run_flatpak("--user", "remote-ls", "example", home=home)
+
+    with serve_folder(folder / "repo") as served:
+        assert "org.example.App" in list_apps("a", served.url)
+        with pytest.raises(AssertionError, match="public key not found"):
+            list_apps("b", served.url)
