@@ -46,7 +46,7 @@ class RepositorySection(_Section, frozen=True):
     gpg_homedir: str | None = None
 
     def signing(self, home: Path) -> tuple[str, ...]:
-        """What `ostree summary` and `flatpak build-update-repo` are told about keys."""
+        """What `ostree` and `flatpak build-update-repo` are told about keys."""
         keys = tuple(f"--gpg-sign={key}" for key in self.gpg_sign)
         return keys if self.gpg_homedir is None else (*keys, f"--gpg-homedir={home / self.gpg_homedir}")
 

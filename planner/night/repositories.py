@@ -208,7 +208,7 @@ class OSTreeSite:
     path: Path
     scratch: Path
     signing: tuple[str, ...] = ()
-    """What the summary's tools are told about keys."""
+    """What tools are told about the keys of commits and of the summary."""
 
     @classmethod
     def open(cls, path: Path, scratch: Path, signing: tuple[str, ...] = ()) -> OSTreeSite:
@@ -231,7 +231,7 @@ class OSTreeSite:
     @property
     def committer(self) -> OSTreeCommitter:
         """For importing."""
-        return OSTreeCommitter(self.path)
+        return OSTreeCommitter(self.path, self.signing)
 
     def published_path(self, base: str, target: str, codec: str) -> str:
         """Where clients look for a delta, relative to the repository."""

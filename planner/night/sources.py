@@ -87,6 +87,7 @@ class OSTreeCommitter:
     """Commits into an OSTree repository with the stock tool."""
 
     path: Path
+    signing: tuple[str, ...] = ()
 
     def commit(self, folder: Path, section: CommitSection, parent: str | None, layers: tuple[str, ...]) -> str:
         """See `Committer.commit`."""
@@ -99,7 +100,7 @@ class OSTreeCommitter:
         ]
         if layers:
             arguments.append(f"--add-metadata-string={LAYERS_KEY}={' '.join(layers)}")
-        return run_tool(arguments, timeout_s=_COMMIT_TIMEOUT_S).strip()
+        return run_tool([*arguments, *self.signing], timeout_s=_COMMIT_TIMEOUT_S).strip()
 
     def unite(self, mix: Mix, trees: tuple[str, ...]) -> str:  # noqa: ARG002 - the tool finds them
         """See `Committer.unite`."""
@@ -110,6 +111,7 @@ class OSTreeCommitter:
             f"--parent={mix.parent or 'none'}",
             f"--add-metadata-string={VERSION_KEY}={mix.name}",
             f"--add-metadata-string={LAYERS_KEY}={' '.join(mix.layers)}",
+            *self.signing,
         ]
         return run_tool(arguments, timeout_s=_COMMIT_TIMEOUT_S).strip()
 

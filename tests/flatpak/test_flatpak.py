@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,7 @@ from tests.flatpak.worlds import (
     write_scenario,
 )
 from tests.follow.fakes import serve_folder
+from tests.gpg import make_key
 
 
 @pytest.fixture(scope="module")
@@ -177,17 +177,6 @@ def test_a_night_after_it_brings_ours_back(made: Path, tmp_path: Path) -> None:
 
 
 # -- signed ------------------------------------------------------------------------------------------------------
-
-
-def make_key(home: Path) -> str:
-    """A new key pair without a passphrase; its fingerprint. The public half is in the file `key` beside the folder."""
-    home.mkdir(mode=0o700)
-    gpg = ("gpg", "--homedir", str(home), "--batch", "--quiet")
-    owner = f"{home.name}@example.org"
-    subprocess.run([*gpg, "--passphrase", "", "--quick-generate-key", owner, "ed25519", "sign"], check=True)
-    listed = subprocess.run([*gpg, "--with-colons", "--list-keys", owner], check=True, capture_output=True, text=True)
-    subprocess.run([*gpg, "--output", str(home) + ".key", "--export", owner], check=True)
-    return next(line.split(":")[9] for line in listed.stdout.splitlines() if line.startswith("fpr:"))
 
 
 def test_a_night_signs_the_summary_with_the_owners_key(made: Path, tmp_path: Path) -> None:
