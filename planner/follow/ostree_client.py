@@ -17,7 +17,7 @@ from planner.build.tools import run_tool
 from planner.errors import FollowError, PlannerError, ToolError
 from planner.history.encoding import relative_path
 from planner.history.ostree import OSTreeRepository
-from planner.history.records import EMPTY, ObjectKind, ObjectName
+from planner.history.records import EMPTY, ObjectKind, ObjectName, is_checksum
 from planner.publish.routes import Hop
 
 _REF_IN_SUMMARY = re.compile(r"^\* (.+)\n +Latest Commit .*\n +([0-9a-f]{64})$", re.MULTILINE)
@@ -57,8 +57,8 @@ class OSTreeClient:
 
     def holds(self, commit: str) -> bool:
         """Whether the commit is there and whole."""
-        if not commit:
-            return True
+        if not is_checksum(commit):
+            return commit == EMPTY
         place = relative_path(ObjectName(ObjectKind.COMMIT, commit))
         return (self.path / place).exists() and not self._is_partial(commit)
 

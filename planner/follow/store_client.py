@@ -11,7 +11,7 @@ from planner.build.bundle import apply_bundle, read_bundle
 from planner.errors import FollowError, PlannerError, RepositoryError
 from planner.follow.remote import Remote
 from planner.history.encoding import decode_commit, decode_tree, relative_path
-from planner.history.records import ObjectKind, ObjectName, is_checksum
+from planner.history.records import EMPTY, ObjectKind, ObjectName, is_checksum
 from planner.history.store import MAX_OBJECT_BYTES, Store, unpack
 from planner.history.trees import unite_trees
 from planner.publish.routes import Hop
@@ -59,7 +59,9 @@ class StoreClient:
 
     def holds(self, commit: str) -> bool:
         """Whether the commit is there."""
-        return not commit or self.store.has(ObjectName(ObjectKind.COMMIT, commit))
+        if not is_checksum(commit):
+            return commit == EMPTY
+        return self.store.has(ObjectName(ObjectKind.COMMIT, commit))
 
     def layers(self, commit: str) -> tuple[str, ...]:
         """What the commit's metadata names, where it is all here."""

@@ -123,6 +123,18 @@ def test_a_stock_repository_keeps_its_layers_for_the_next_update(tmp_path: Path)
     run_ostree("fsck", "--quiet", repo)
 
 
+@pytest.mark.parametrize("kind", ["store", "ostree"])
+def test_what_no_commit_can_be_called_is_not_held(kind: str, tmp_path: Path) -> None:
+    """A server's metadata may name anything as a layer; nothing of that reaches a path."""
+    night = open_night(write_mixes(tmp_path, kind), work=tmp_path / "work")
+    night.import_()
+    base = night.history.resolve("B1")
+    with night.site.serve() as remote:
+        client = night.site.make_client(remote, tmp_path / "client", [base], night.objects)
+        names = (base, "", "f" * 64, "../../etc/passwd", "x", base.upper())
+        assert [client.holds(name) for name in names] == [True, True, False, False, False, False]
+
+
 def test_where_storage_costs_nothing_merged_deltas_are_taken(tmp_path: Path) -> None:
     """They are a little smaller than the layers' together; the plan weighs both ways for each cohort."""
     night = open_night(write_mixes(tmp_path, storage=0.0), work=tmp_path / "work")
