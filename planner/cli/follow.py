@@ -13,10 +13,10 @@ from rich.text import Text
 from planner.cli.context import JsonOption, TerminalReporter, WorkOption, run_verb
 from planner.cli.opening import open_night
 from planner.errors import FollowError, InputError
-from planner.follow.follower import Abilities
+from planner.follow.follower import Abilities, Client
 from planner.follow.follower import follow as follow_route
 from planner.follow.ostree_client import OSTreeClient
-from planner.follow.remote import open_remote
+from planner.follow.remote import Remote, open_remote
 from planner.follow.store_client import StoreClient
 from planner.history.records import EMPTY
 from planner.history.store import Store
@@ -64,20 +64,21 @@ def follow(  # noqa: PLR0913, PLR0917 - the verb's options
 
 def _update_client(path: Path, remote: str, ref: str, abilities: Abilities) -> dict[str, Any]:
     """Update a real client; its base is what its own ref says."""
+    client, source, base = _open_client(path, remote, ref)
+    return asdict(follow_route(client, source, base=base, want=ref, is_ref=True, abilities=abilities))
+
+
+def _open_client(path: Path, remote: str, ref: str) -> tuple[Client, Remote, str]:
+    """The client in a folder, where it updates from, and the commit that it is on."""
     if (path / "refs" / "heads").is_dir():
         ostree = OSTreeClient(path, remote)
-        base = ostree.current(ref)
-        source = open_remote(ostree.remote_url())
-        done = follow_route(ostree, source, base=base, want=ref, is_ref=True, abilities=abilities)
-    elif (path / "oci-layout").is_file():
-        images = ImageClient(path, open_remote(remote))
-        base = images.current(ref)
-        done = follow_route(images, images.remote, base=base, want=ref, is_ref=True, abilities=abilities)
-    else:
-        store = StoreClient(Store.open(path), open_remote(remote))
-        base = store.store.read_refs().get(ref, EMPTY)
-        done = follow_route(store, store.remote, base=base, want=ref, is_ref=True, abilities=abilities)
-    return asdict(done)
+        return ostree, open_remote(ostree.remote_url()), ostree.current(ref)
+    source = open_remote(remote)
+    if (path / "oci-layout").is_file():
+        images = ImageClient(path, source)
+        return images, source, images.current(ref)
+    store = StoreClient(Store.open(path), source)
+    return store, source, store.store.read_refs().get(ref, EMPTY)
 
 
 def raise_unverified(done: tuple[Rehearsal, ...]) -> None:

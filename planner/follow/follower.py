@@ -10,6 +10,9 @@ from planner.errors import FollowError, InputError, PlannerError
 from planner.follow.remote import Remote
 from planner.publish.routes import MAX_INDEX_BYTES, Hop, LayerRoute, PublishedRoute, index_path, parse_index
 
+LAYER_REF = "deltaplan/layer"
+"""Where a client keeps the layers that its tree is composed of: refs below this one, from 1 on."""
+
 
 class Client(Protocol):
     """What following asks of a client's repository."""

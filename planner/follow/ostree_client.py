@@ -15,6 +15,7 @@ from pathlib import Path
 
 from planner.build.tools import run_tool
 from planner.errors import FollowError, PlannerError, ToolError
+from planner.follow.follower import LAYER_REF
 from planner.history.encoding import relative_path
 from planner.history.ostree import OSTreeRepository
 from planner.history.records import EMPTY, ObjectKind, ObjectName, is_checksum
@@ -26,9 +27,6 @@ _REF_IN_SUMMARY = re.compile(r"^\* (.+)\n +Latest Commit .*\n +([0-9a-f]{64})$",
 _OTHERS_ARE_PARTIAL = "partial commits from fsck-detected corruption"
 
 PULL_TIMEOUT_S = 3600.0
-
-LAYER_REF = "deltaplan/layer"
-"""Where a client keeps the layers that its tree is composed of, from 1 on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from planner.build.builders import DELTA_FILE
 from planner.build.bundle import apply_bundle, read_bundle
 from planner.errors import FollowError, PlannerError, RepositoryError
+from planner.follow.follower import LAYER_REF
 from planner.follow.remote import Remote
 from planner.history.encoding import decode_commit, decode_tree, relative_path
 from planner.history.records import EMPTY, ObjectKind, ObjectName, is_checksum
 from planner.history.store import MAX_OBJECT_BYTES, Store, unpack
 from planner.history.trees import unite_trees
+from planner.publish.heads import MAX_HEADS_BYTES, find_head
 from planner.publish.routes import Hop
 
-_MAX_SUMMARY_BYTES = 10_000_000
 _PINNED_REF = "pinned"
 """The client's own ref for a target that it asked for by commit."""
 
-_LAYER_REF = "deltaplan/layer"
-"""Where a client keeps the layers that its tree is composed of, from 1 on."""
 _MAX_COMMIT_BYTES = 10_000_000
 
 Read = Callable[[ObjectName], bytes]
@@ -36,12 +35,10 @@ class StoreClient:
 
     def head(self, ref: str) -> str:
         """The commit that the server's summary gives for a ref."""
-        text = self.remote.fetch("summary", max_bytes=_MAX_SUMMARY_BYTES).decode("ascii", errors="replace")
-        for line in text.splitlines():
-            name, _, commit = line.partition(" ")
-            if name == ref and is_checksum(commit):
-                return commit
-        raise FollowError("the server's summary has no such ref", ref=ref)
+        commit = find_head(self.remote.fetch("summary", max_bytes=MAX_HEADS_BYTES), ref)
+        if commit is None:
+            raise FollowError("the server's summary has no such ref", ref=ref)
+        return commit
 
     def take(self, hop: Hop, base: str) -> None:
         """Apply one delta to the store; every object is checked before it is kept."""
@@ -126,9 +123,9 @@ class StoreClient:
 
     def finish(self, target: str, ref: str | None, layers: Sequence[str] = ()) -> None:
         """Point the ref to the target and drop everything that no ref reaches; refs hold the layers."""
-        self.store.drop_refs(_LAYER_REF)
+        self.store.drop_refs(LAYER_REF)
         for number, layer in enumerate(layers, start=1):
-            self.store.write_ref(f"{_LAYER_REF}/{number}", layer)
+            self.store.write_ref(f"{LAYER_REF}/{number}", layer)
         self.store.write_ref(ref or _PINNED_REF, target)
         self.store.prune(depth=0)
 

@@ -13,7 +13,7 @@ from planner.build.builders import DELTA_FILE
 from planner.build.pool import EXTENSION_PATH
 from planner.errors import FollowError, PlannerError
 from planner.follow.remote import Remote
-from planner.history.records import EMPTY, is_checksum
+from planner.history.records import EMPTY
 from planner.images.documents import (
     INDEXES,
     MANIFEST,
@@ -31,12 +31,12 @@ from planner.images.layout import Held, Layout, is_image
 from planner.images.publishing import apply_to, blob_file
 from planner.images.repository import find_by_id
 from planner.images.writing import keep_only, write_layout
+from planner.publish.heads import MAX_HEADS_BYTES, find_head
 from planner.publish.routes import Hop
 
 SUMMARY_PATH = f"{EXTENSION_PATH}/summary"
 """One line per ref: its name and its newest image's id."""
 
-_MAX_SUMMARY_BYTES = 10_000_000
 _MAX_DOCUMENTS = 100_000
 
 
@@ -54,12 +54,10 @@ class ImageClient:
 
     def head(self, ref: str) -> str:
         """The image that the server's summary gives for a ref."""
-        text = self.remote.fetch(SUMMARY_PATH, max_bytes=_MAX_SUMMARY_BYTES).decode("utf-8", errors="replace")
-        for line in text.splitlines():
-            name, _, commit = line.partition(" ")
-            if name == ref and is_checksum(commit):
-                return commit
-        raise FollowError("the server's summary has no such ref", ref=ref)
+        commit = find_head(self.remote.fetch(SUMMARY_PATH, max_bytes=MAX_HEADS_BYTES), ref)
+        if commit is None:
+            raise FollowError("the server's summary has no such ref", ref=ref)
+        return commit
 
     def take(self, hop: Hop, base: str) -> None:
         """Apply one delta to the layout; everything is verified before the index names it."""

@@ -22,6 +22,7 @@ from planner.images.repository import ImageRepository
 from planner.images.writing import write_layout
 from planner.night.repositories import PlainSite
 from planner.night.sources import Mix
+from planner.publish.heads import format_heads
 from planner.scenario import CommitSection
 
 
@@ -75,9 +76,7 @@ class ImageSite(PlainSite):
 
     def write_summary(self) -> None:
         """One line per ref: its name and its newest image's id."""
-        refs = self.repository.read_history().refs
-        text = "".join(f"{ref} {commit}\n" for ref, commit in sorted(refs.items()))
-        write_atomically(self.path / SUMMARY_PATH, text.encode())
+        write_atomically(self.path / SUMMARY_PATH, format_heads(self.repository.read_history().refs))
 
     @contextmanager
     def serve(self) -> Iterator[Remote]:

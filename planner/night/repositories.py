@@ -33,6 +33,7 @@ from planner.history.repository import Repository
 from planner.history.store import Store
 from planner.night.sources import Committer, OSTreeCommitter, StoreCommitter
 from planner.project.quantities import Projection
+from planner.publish.heads import format_heads
 from planner.publish.publisher import is_delta
 from planner.publish.recursive import write_recursive
 from planner.publish.routes import PublishedRoute
@@ -181,9 +182,7 @@ class StoreSite(PlainSite):
 
     def write_summary(self) -> None:
         """One line per ref: its name and commit."""
-        refs = self.repository.read_history().refs
-        text = "".join(f"{ref} {commit}\n" for ref, commit in sorted(refs.items()))
-        write_atomically(self.path / "summary", text.encode())
+        write_atomically(self.path / "summary", format_heads(self.repository.read_history().refs))
 
     @contextmanager
     def serve(self) -> Iterator[Remote]:

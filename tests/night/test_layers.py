@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from planner.errors import InputError
-from planner.follow.ostree_client import LAYER_REF
+from planner.follow.follower import LAYER_REF
 from planner.history.generator import generate_releases
 from planner.night.night import Night
 from planner.night.opening import open_night
