@@ -16,7 +16,8 @@ from planner.build.bundle import Bundle, apply_bundle, encode_bundle, read_bundl
 from planner.build.codecs import CODECS
 from planner.build.pool import MAX_DELTA_BYTES, Pool
 from planner.build.processes import cpu_s
-from planner.build.workshop import Built, Report, Workshop
+from planner.build.workshop import Report, Workshop
+from planner.build.workshop_notes import Built
 from planner.delta import paths
 from planner.delta.superblock import COMPOSED, NATIVE
 from planner.errors import BuildError, InputError

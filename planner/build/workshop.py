@@ -23,6 +23,7 @@ import msgspec
 from planner.build.native_delta import write_beside
 from planner.build.pool import MAX_DELTA_BYTES, Pool
 from planner.build.processes import TASKS_OF_A_WORKER, Refused, Task, cpu_s, peak_memory_bytes, run_tasks, share_out
+from planner.build.workshop_notes import Built, Order, PartNote, PieceNote, read_order, read_part_note, write_order
 from planner.delta.compose import Hop
 from planner.delta.contents import CommitContents, Contents
 from planner.delta.difference_pool import DifferencePool
@@ -40,7 +41,7 @@ from planner.delta.pairing import Pairing
 from planner.delta.paths import SUPERBLOCK, relative_path
 from planner.delta.recipes import Piece, Recipe
 from planner.delta.superblock import COMPOSED, NATIVE, PartHeader, read_superblock
-from planner.errors import BuildError, InputError
+from planner.errors import BuildError
 from planner.history.files import read_bounded, remove_files, write_atomically
 from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
@@ -52,53 +53,8 @@ Report = Callable[[str, int, int, str], None]
 
 # Projected seconds of a task that makes differences: less, and starting its process takes longer than the work.
 _TASK_CORE_S = 1.0
-_MAX_NOTE_BYTES = 2**28
-_ORDER = "order.json"
 # Differences that are kept: those of some dozens of releases of a large system.
 MAX_DIFFERENCES_BYTES = 4 * 10**9
-
-
-class _PieceNote(msgspec.Struct, frozen=True, array_like=True):
-    """A piece of a part that is packed."""
-
-    kind: str
-    checksum: str
-    source: str | None
-    payload_bytes: int
-
-
-class PartNote(msgspec.Struct, frozen=True):
-    """A part that is packed: its header's facts, the core-seconds of its differences and of packing, its pieces.
-
-    `peak_memory_bytes` is of the process that packed it.
-    """
-
-    checksum: str
-    file_bytes: int
-    object_bytes: int
-    core_s: float
-    pieces: tuple[_PieceNote, ...]
-    peak_memory_bytes: int = 0
-
-
-class Order(msgspec.Struct, frozen=True):
-    """What a delta is to be put together of: recipes' names in the order of its parts, or hops; and what that costs."""
-
-    needs: tuple[Need, ...]
-    parts: tuple[str, ...] = ()
-    hops: tuple[tuple[str, str], ...] = ()
-    peak_memory_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """What a delta that was built is made of that others may share, and the most memory a process took for it before.
-
-    The process that puts it together is not counted.
-    """
-
-    needs: tuple[Need, ...] = ()
-    peak_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +85,7 @@ class Workshop:
             BuildError: it is not there or damaged; then it is made again.
         """
         path = self.part(target, recipe).with_suffix(".json")
-        try:
-            note = msgspec.json.decode(read_bounded(path, _MAX_NOTE_BYTES), type=PartNote)
-        except (OSError, InputError, msgspec.DecodeError) as error:
-            raise BuildError("is no part of the workshop", path=str(path), reason=str(error)) from error
-        return note
+        return read_part_note(path)
 
     def put_together(self, base: str, target: str, into: Path) -> Built:
         """Write a delta that was ordered into a folder, its parts as links.
@@ -142,7 +94,7 @@ class Workshop:
             BuildError: it was not ordered, or a part is gone.
         """
         folder = self.order_folder(NATIVE, base, target)
-        order = _read_order(folder)
+        order = read_order(folder)
         try:
             shutil.copyfile(folder / SUPERBLOCK, into / SUPERBLOCK)
             for number, recipe in enumerate(order.parts):
@@ -160,7 +112,7 @@ class Workshop:
             RepositoryError: a hop's delta is damaged.
         """
         folder = self.order_folder(COMPOSED, base, target)
-        order = _read_order(folder)
+        order = read_order(folder)
         repository = OSTreeRepository(self.repository)
         hops = [self._read_hop(*hop) for hop in order.hops]
         ends = repository.read_commits({base, target} - {EMPTY})
@@ -184,7 +136,7 @@ class Workshop:
         folder = self.order_folder(COMPOSED, base, target)
         folder.mkdir(parents=True, exist_ok=True)
         making = tuple(need for need in needs if not need.stored_bytes)
-        write_atomically(folder / _ORDER, msgspec.json.encode(Order(needs=making, hops=tuple(hops))))
+        write_order(Order(needs=making, hops=tuple(hops)), folder)
 
     def prepare(self, pairs: Iterable[tuple[str, str]], *, workers: int, report: Report) -> None:
         """Order deltas: lay them out together, target by target, make differences and pack parts on all cores.
@@ -221,13 +173,6 @@ def open_differences(repository: Path, settings: Settings) -> DifferencePool:
     path = Workshop(repository, Pool.of_repository(repository)).differences
     is_same = settings.max_suffix_bytes == Settings().max_suffix_bytes
     return DifferencePool(path if is_same and os.access(path, os.R_OK | os.W_OK) else None)
-
-
-def _read_order(folder: Path) -> Order:
-    try:
-        return msgspec.json.decode(read_bounded(folder / _ORDER, _MAX_NOTE_BYTES), type=Order)
-    except (OSError, InputError, msgspec.DecodeError) as error:
-        raise BuildError("was not ordered in the workshop", path=str(folder), reason=str(error)) from error
 
 
 @dataclass
@@ -335,7 +280,7 @@ class _Bench:
         write_atomically(folder / SUPERBLOCK, layout_superblock(layout, headers, self.contents))
         peak_memory_bytes = max((self.peak_memory_bytes, *(note.peak_memory_bytes for note in notes)))
         order = Order(needs=tuple(needs), parts=tuple(names), peak_memory_bytes=peak_memory_bytes)
-        write_atomically(folder / _ORDER, msgspec.json.encode(order))
+        write_order(order, folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +321,7 @@ class PackTask:
             object_bytes=header.object_bytes,
             core_s=self.recipe.core_s + cpu_s() - started_s,
             pieces=tuple(
-                _PieceNote(piece.name.kind, piece.name.checksum, piece.source, piece.payload_bytes)
+                PieceNote(piece.name.kind, piece.name.checksum, piece.source, piece.payload_bytes)
                 for piece in self.recipe.pieces
             ),
             peak_memory_bytes=peak_bytes,

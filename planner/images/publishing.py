@@ -18,7 +18,7 @@ import msgspec
 from planner.build.builders import DELTA_FILE
 from planner.build.pool import EXTENSION_PATH
 from planner.build.processes import cpu_s
-from planner.build.workshop import Built
+from planner.build.workshop_notes import Built
 from planner.errors import BuildError, InputError, RepositoryError
 from planner.history.files import read_bounded
 from planner.history.records import EMPTY, is_checksum

@@ -20,7 +20,8 @@ from planner.build.builders import DELTA_FILE, StoreBuilder
 from planner.build.jobs import Failed, Made, run_jobs
 from planner.build.pool import Pool
 from planner.build.processes import Job, Refused
-from planner.build.workshop import Built, Report
+from planner.build.workshop import Report
+from planner.build.workshop_notes import Built
 from planner.errors import BuildError, PlannerError, RepositoryError, SpaceError, ToolError
 from planner.weigh.candidates import Candidate, WeightStatus
 from tests.build.worlds import World, list_paths, make_store
