@@ -44,6 +44,8 @@ bench: $(VENV)/.installed
 
 stress: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.huge_file --no-stock
+	$(BIN)/python -m benchmarks.kills --runs 200
+	$(BIN)/python -m benchmarks.kills --kind ostree --runs 60
 
 clean:
 	rm -rf $(VENV) .demo

@@ -34,6 +34,7 @@ from scipy.stats import spearmanr
 import planner.delta.loaded  # noqa: F401 - compiled loops are loaded, which is not timed
 from benchmarks.release_histories import ReleaseHistory, commit_history, one_package
 from planner.build.builders import OSTreeBuilder
+from planner.build.executors import LocalExecutor
 from planner.build.jobs import Failed, run_jobs
 from planner.build.pool import Pool
 from planner.build.processes import cpu_s
@@ -207,8 +208,8 @@ def weigh_by_night(repository: Path, pair: tuple[str, str], proofs: Path) -> Wei
     """A pair's weight as a night measures it: in processes of its own, applied by a stock client."""
     builder, pool = OSTreeBuilder(repository, proofs), Pool.of_repository(repository)
     candidate = Candidate(base=pair[0], target=pair[1], codec=NATIVE)
-    builder.prepare([candidate], workers=1, report=lambda *_: None)
-    (outcome,) = run_jobs(builder, pool, [candidate], workers=1)
+    builder.prepare([candidate], executor=LocalExecutor(1), report=lambda *_: None)
+    (outcome,) = run_jobs(builder, pool, [candidate], executor=LocalExecutor(1))
     if isinstance(outcome, Failed):
         raise SystemExit(outcome.reason)
     return outcome.weight

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
@@ -19,162 +19,33 @@ from planner.history.encoding import is_ref_name
 from planner.history.files import read_bounded
 from planner.images.publishing import IMAGE_CODEC
 from planner.optimize.problem import Limits, Prices
-from planner.weigh.rules import MOST_CANDIDATES, RULES
+from planner.scenario_sections import (
+    CommitSection,
+    DemandSection,
+    ExecutorSection,
+    HorizonSection,
+    LimitsSection,
+    MixSection,
+    Name,
+    NightSection,
+    PricesSection,
+    PublishSection,
+    RepositorySection,
+    RoutesSection,
+    Section,
+    SolveSection,
+    SourceSection,
+    WeighSection,
+)
+from planner.units import parse_duration
+from planner.weigh.rules import RULES
 from planner.weigh.stock_client import CODECS_OF, OSTREE_CODECS, BuilderName
 
 FORMAT = "deltaplan-scenario/1"
 _MAX_SCENARIO_BYTES = 10_000_000
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
-Amount = Annotated[float, msgspec.Meta(ge=0, le=1e18)]  # finite: no price and no limit is that large
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$")]
 
-
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the file; every key is known by name."""
-
-
-class RepositorySection(_Section, frozen=True):
-    """Where the history lives; the path is relative to the work folder.
-
-    `store` is the embedded store, `ostree` an OSTree repository, `oci` an image layout.
-    """
-
-    kind: Literal["store", "ostree", "oci"] = "store"
-    path: str = "repository"
-    gpg_sign: tuple[str, ...] = ()
-    gpg_homedir: str | None = None
-
-    def signing(self, home: Path) -> tuple[str, ...]:
-        """What `ostree` and `flatpak build-update-repo` are told about keys."""
-        keys = tuple(f"--gpg-sign={key}" for key in self.gpg_sign)
-        return keys if self.gpg_homedir is None else (*keys, f"--gpg-homedir={home / self.gpg_homedir}")
-
-
-class CommitSection(_Section, frozen=True):
-    """One release to import: a tree of unpacked packages, merged over the trees of its layers."""
-
-    name: Name
-    ref: str
-    released_at: Annotated[datetime, msgspec.Meta(tz=True)]
-    layers: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ()
-
-
-class MixSection(_Section, frozen=True):
-    """A merged commit that `compose` makes of others: a ref's layer is the ref's newest commit.
-
-    Without a name it is called after its layers, `S1-on-B4` where these are B4 and S1; without a date it is as old as
-    the newest of them.
-    """
-
-    ref: str
-    layers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=100)]
-    name: Name | None = None
-    released_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-
-
-class SourceSection(_Section, frozen=True):
-    """What `import` reads: pinned packages, a folder of trees, or the seeded generator, of one line or of a grid.
-
-    A grid has `bases` lines of base systems and `parts` of specialised parts, all with `releases`; see `grid.py`.
-    Without a source the repository's own history is used as it is.
-    """
-
-    kind: Literal["packages", "trees", "generator", "grid"]
-    commits: tuple[CommitSection, ...] = ()
-    path: str = ""
-    ref: str = "main"
-    seed: int = 0
-    releases: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10
-    files: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 200
-    bases: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
-    parts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
-
-
-class CohortSection(_Section, frozen=True):
-    """One row of demand, as in the CSV."""
-
-    base: str
-    target: str
-    clients: Amount
-    max_hops: Count | None = None
-    max_wire_bytes: Count | None = None
-    layers: bool = False
-
-
-class AdoptionSection(_Section, frozen=True):
-    """The fallback where nobody counted: clients of a ref, spread over its releases by half-life.
-
-    The ref may have wildcards; then these are the clients of each.
-    """
-
-    ref: str
-    clients: Amount
-    half_life_releases: Annotated[float, msgspec.Meta(gt=0)]
-    max_hops: Count | None = None
-    layers: bool = False
-
-
-class FactorySection(_Section, frozen=True):
-    """Devices as they left the factory: on a release of one of `bases`, wanting one of `refs`; both may have wildcards.
-
-    `clients` are those of each of the refs.
-    """
-
-    refs: tuple[str, ...]
-    bases: tuple[str, ...]
-    clients: Amount
-    half_life_releases: Annotated[float, msgspec.Meta(gt=0)]
-    max_hops: Count | None = None
-    layers: bool = False
-
-
-class DemandSection(_Section, frozen=True):
-    """Who asks: a CSV file or a cluster's nodes (relative to the scenario), rows, or models; they add up."""
-
-    csv: str | None = None
-    nodes: str | None = None
-    cohorts: tuple[CohortSection, ...] = ()
-    adoption: tuple[AdoptionSection, ...] = ()
-    factory: tuple[FactorySection, ...] = ()
-
-
-class WeighSection(_Section, frozen=True):
-    """Which candidates are looked at, and by which codecs they are built."""
-
-    rules: tuple[str, ...] = ("direct", "parent", "bare-base")
-    codecs: tuple[str, ...] = ()
-    probe_core_s: Amount | None = None
-    most_candidates: Annotated[int, msgspec.Meta(ge=1)] = MOST_CANDIDATES
-
-
-class SolveSection(_Section, frozen=True):
-    """When the optimizer may stop."""
-
-    gap: Amount = 0.0
-    time_limit_s: Annotated[float, msgspec.Meta(gt=0)] = 600.0
-    seed: Count = 0
-
-
-class PricesSection(_Section, frozen=True):
-    """Money; see `deltaplan-graph/1`."""
-
-    storage_per_gb: Amount = 0.0
-    server_cpu_per_hour: Amount = 0.0
-    egress_per_gb: Amount = 0.0
-    client_cpu_per_hour: Amount = 0.0
-    per_hop: Amount = 0.0
-
-
-class LimitsSection(_Section, frozen=True):
-    """Hard limits of one night; see `deltaplan-graph/1`."""
-
-    stored_bytes: Amount | None = None
-    server_cpu_s: Amount | None = None
-
-
-class Scenario(_Section, frozen=True):
+class Scenario(Section, frozen=True):
     """A scenario as its file gives it."""
 
     format: Literal["deltaplan-scenario/1"]
@@ -184,10 +55,20 @@ class Scenario(_Section, frozen=True):
     source: SourceSection | None = None
     mixes: tuple[MixSection, ...] = ()
     demand: DemandSection = DemandSection()
+    routes: RoutesSection = RoutesSection()
     weigh: WeighSection = WeighSection()
     prices: PricesSection = PricesSection()
     limits: LimitsSection = LimitsSection()
     solve: SolveSection = SolveSection()
+    horizon: HorizonSection = HorizonSection()
+    night: NightSection = NightSection()
+    executor: ExecutorSection = ExecutorSection()
+    publish: PublishSection = PublishSection()
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether routes have rules."""
+        return self.routes != RoutesSection()
 
     def optimizer_prices(self) -> Prices:
         """The prices as the optimizer takes them."""
@@ -261,7 +142,27 @@ def _faults(scenario: Scenario, name: str) -> list[InputError]:
         for i, mix in enumerate(scenario.mixes)
         if not is_ref_name(mix.ref)
     ]
+    found += _time_faults(scenario.night, name)
+    found += [
+        InputError(
+            "is no codec of this repository", path=f"{name}: routes.minimum_version.{codec}", known=sorted(codecs)
+        )
+        for codec in scenario.routes.minimum_version
+        if codec not in codecs
+    ]
     return found + _commit_faults(scenario.source.commits if scenario.source else (), name)
+
+
+def _time_faults(night: NightSection, name: str) -> list[InputError]:
+    """Times that cannot be read."""
+    found = []
+    for key in ("window", "job_time", "grace", "drain"):
+        try:
+            if (text := getattr(night, key)) is not None:
+                parse_duration(text, path=f"{name}: night.{key}")
+        except InputError as error:
+            found.append(error)
+    return found
 
 
 def _commit_faults(commits: tuple[CommitSection, ...], name: str) -> list[InputError]:

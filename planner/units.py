@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from planner.errors import InputError
+
 GB = 1_000_000_000
 MB = 1_000_000
 S_PER_HOUR = 3600.0
@@ -37,3 +41,22 @@ def format_duration(duration_s: float) -> str:
     if minutes < 60:
         return f"{minutes} min {seconds:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_UNITS_S = (86_400.0, S_PER_HOUR, 60.0, 1.0)
+
+
+def parse_duration(text: str, *, path: str = "") -> float:
+    """Seconds of a time as a person writes it: days, hours, minutes, seconds, in this order.
+
+    Raises:
+        InputError: it is none; the error names `path`.
+
+    >>> [parse_duration(text) for text in ("4h", "1h30m", "2d", "45s", "0.5h")]
+    [14400.0, 5400.0, 172800.0, 45.0, 1800.0]
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if not text.strip() or len(text) > 40 or found is None:
+        raise InputError("is no time such as 4h, 90m or 1h30m", path=path, got=text[:40])
+    return sum(float(word) * unit_s for word, unit_s in zip(found.groups(), _UNITS_S, strict=True) if word)

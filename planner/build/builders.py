@@ -14,6 +14,7 @@ from typing import Protocol
 from planner.build import static_delta
 from planner.build.bundle import Bundle, apply_bundle, encode_bundle, read_bundle
 from planner.build.codecs import CODECS
+from planner.build.executors import Executor
 from planner.build.pool import MAX_DELTA_BYTES, Pool
 from planner.build.processes import cpu_s
 from planner.build.workshop import Report, Workshop
@@ -35,7 +36,7 @@ DELTA_FILE = "delta"
 class Builder(Protocol):
     """Makes and proves the deltas of one repository; can be pickled."""
 
-    def prepare(self, candidates: Sequence[Candidate], *, workers: int, report: Report) -> None:
+    def prepare(self, candidates: Sequence[Candidate], *, executor: Executor, report: Report) -> None:
         """Make on all cores what several of the candidates have in common, before each of them is built.
 
         Raises:
@@ -79,7 +80,7 @@ class StoreBuilder:
 
     path: Path
 
-    def prepare(self, candidates: Sequence[Candidate], *, workers: int, report: Report) -> None:
+    def prepare(self, candidates: Sequence[Candidate], *, executor: Executor, report: Report) -> None:
         """Nothing: no two bundles have anything in common."""
 
     def build(self, base: str, target: str, codec: str, into: Path) -> Built:
@@ -121,10 +122,10 @@ class OSTreeBuilder:
         """What the repository's deltas are made of."""
         return Workshop(self.path, Pool.of_repository(self.path))
 
-    def prepare(self, candidates: Sequence[Candidate], *, workers: int, report: Report) -> None:
+    def prepare(self, candidates: Sequence[Candidate], *, executor: Executor, report: Report) -> None:
         """Differences and parts of our own deltas, in the workshop. Raises as `Builder.prepare`."""
         pairs = [(one.base, one.target) for one in candidates if one.codec == NATIVE]
-        self.workshop.prepare(pairs, workers=workers, report=report)
+        self.workshop.prepare(pairs, executor=executor, report=report)
 
     def build(self, base: str, target: str, codec: str, into: Path) -> Built:
         """Write `superblock` and its parts into `into`; not yet synced. Raises as `Builder.build`."""

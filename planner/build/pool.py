@@ -1,6 +1,7 @@
 """The pool: proven deltas on the repository's own file system, outside the place where clients look.
 
     <repository>/extensions/deltaplan/pool/<codec>/<base or 'empty'>-<target>/   one proven delta
+    <repository>/extensions/deltaplan/pool/notes/<codec>/<base>-<target>/<digest>.json   what its making took
     <repository>/extensions/deltaplan/pool/tmp/                                 deltas being made; nothing counts here
     <repository>/extensions/deltaplan/pool/workshop/                            see `workshop.py`
 
@@ -10,6 +11,7 @@ that could be mistaken for an artifact. Publishing links from here: the bytes ar
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import tempfile
@@ -18,8 +20,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.errors import BuildError
-from planner.history.files import digest_file, full_disk_as_error, sync_directory, sync_file
+from planner.errors import BuildError, InputError
+from planner.history.files import (
+    digest_file,
+    full_disk_as_error,
+    read_bounded,
+    sync_directory,
+    sync_file,
+    write_atomically,
+)
 from planner.weigh.candidates import Candidate
 from planner.weigh.catalogue import Artifact
 
@@ -28,6 +37,8 @@ EXTENSION_PATH = "extensions/deltaplan"
 
 MAX_DELTA_BYTES = 2**31
 """A delta's file is read into memory; one that is larger than this saves nobody anything."""
+
+_MAX_NOTE_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +92,79 @@ class Pool:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def admit(self, candidate: Candidate, made: Path) -> Artifact:
-        """Give a proven delta its place, synced; whatever an earlier, unrecorded run left there is replaced."""
-        digest, wire_bytes = measure_files(made)
+    def admit(self, candidate: Candidate, made: Path, *, note: bytes | None = None) -> Artifact:
+        """Give a proven delta its place, synced; the artifact that is there afterwards.
+
+        A note is on the disk before its delta has its name, so `find_note` finds every delta that was admitted with
+        one: such a delta, from a worker that was believed lost and was faster, stays, and this one is not taken.
+        Whatever else is there, left by an earlier, unrecorded run, is replaced.
+        """
+        artifact = self.measure(candidate, made)
         for file in made.iterdir():
             sync_file(file)
         sync_directory(made)
         folder = self.folder(candidate)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
+        if note is not None:
+            place = self._note(artifact)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(place, note)
+        while not _rename(made, folder):
+            if note is not None and self.find_note(candidate) is not None:
+                return self.measure(candidate, folder)
+            shutil.rmtree(folder, ignore_errors=True)
         sync_directory(folder.parent)
+        return artifact
+
+    def measure(self, candidate: Candidate, folder: Path) -> Artifact:
+        """What the files in a folder are as an artifact.
+
+        Raises:
+            BuildError: as `measure_files`.
+        """
+        digest, wire_bytes = measure_files(folder)
         return Artifact(candidate=candidate, digest=digest, wire_bytes=wire_bytes)
+
+    def find_note(self, candidate: Candidate) -> bytes | None:
+        """What was noted of the delta that is here, whose files are read; None where it has no note, or is not here."""
+        try:
+            return read_bounded(self._note(self.measure(candidate, self.folder(candidate))), _MAX_NOTE_BYTES)
+        except (OSError, BuildError, InputError):
+            return None
+
+    def _notes(self, candidate: Candidate) -> Path:
+        return self.root / "notes" / self.folder(candidate).relative_to(self.root)
+
+    def _note(self, artifact: Artifact) -> Path:
+        # By digest: of two deltas of the same commits that were made at once, each keeps its own.
+        return self._notes(artifact.candidate) / f"{artifact.digest}.json"
 
     def clean(self) -> None:
         """Remove what dead runs left in the making; only the holder of the lock may call this."""
         shutil.rmtree(self.root / "tmp", ignore_errors=True)
 
+    def empty(self) -> None:
+        """Remove all that can be made again; published deltas have links of their own.
+
+        Only the holder of the lock may call this.
+        """
+        shutil.rmtree(self.root, ignore_errors=True)
+
     def discard(self, candidate: Candidate) -> None:
         """Remove a delta from the pool; a published link to it stays."""
         shutil.rmtree(self.folder(candidate), ignore_errors=True)
+        shutil.rmtree(self._notes(candidate), ignore_errors=True)
+
+
+def _rename(made: Path, folder: Path) -> bool:
+    """Whether the folder has its new name; not where another that is not empty has it."""
+    try:
+        made.rename(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return False
+        raise
+    return True
 
 
 def measure_files(folder: Path) -> tuple[str, int]:

@@ -10,10 +10,12 @@ import multiprocessing
 import os
 import resource
 import signal
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from planner.build.pool import Pool
 from planner.build.tools import is_missing
 from planner.errors import BuildError, PlannerError, ToolError
+from planner.units import format_bytes, format_duration
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -31,6 +34,9 @@ ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 TASKS_OF_A_WORKER = 4
 """Lots for each worker: enough that none waits long for the last one."""
+
+POLL_S = 0.5
+"""Between two looks at what running jobs take: a codec that grows by 1 GB/s is 0.5 GB above its bound when it ends."""
 
 
 class Task(Protocol[ResultT_co]):
@@ -46,6 +52,15 @@ class Task(Protocol[ResultT_co]):
         """
 
 
+class DatabaseTask:
+    """A task that uses a database of the workshop, which only processes of one machine may share.
+
+    Source: sqlite.org, "Write-Ahead Logging": it "does not work over a network filesystem".
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """A task that could not be done.
@@ -58,30 +73,76 @@ class Refused:
     is_final: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guards:
+    """What one task may take before it is ended: resident memory of all its processes together, and wall time.
+
+    Memory that processes share counts for each of them, so the bound is never exceeded unseen. A program that leaves
+    its task's process group is not counted; none that this package starts does.
+    """
+
+    most_memory_bytes: int | None = None
+    most_wall_s: float | None = None
+
+    @property
+    def are_set(self) -> bool:
+        """Whether there is anything to look at."""
+        return self.most_memory_bytes is not None or self.most_wall_s is not None
+
+    def judge(self, memory_bytes: int, wall_s: float) -> str:
+        """Why a task that takes so much is to be ended; empty where it may go on."""
+        if self.most_memory_bytes is not None and memory_bytes > self.most_memory_bytes:
+            return f"it took more than {format_bytes(self.most_memory_bytes)} of memory"
+        if self.most_wall_s is not None and wall_s > self.most_wall_s:
+            return f"it ran longer than {format_duration(self.most_wall_s)}"
+        return ""
+
+
+NO_GUARDS = Guards()
+
+
 def run_tasks(
-    tasks: Sequence[Task[ResultT]], pool: Pool, *, workers: int, preload: str = ""
+    tasks: Iterable[Task[ResultT]],
+    pool: Pool,
+    *,
+    workers: int,
+    preload: str = "",
+    guards: Guards = NO_GUARDS,
+    is_cancelled: Callable[[], bool] | None = None,
 ) -> Generator[tuple[int, ResultT | Refused]]:
     """Numbers of tasks with their outcomes as they end, in no particular order; closing the iterator kills the rest.
 
-    `preload` is a module that the process from which all are forked imports, if these tasks are the first.
+    A task is taken from `tasks` when there is a worker for it.
+
+    `preload` is a module that the process from which all are forked imports, if these tasks are the first. A task
+    that takes more than its `guards` allow is killed with its programs, and refused. `is_cancelled` is asked every
+    `POLL_S`; once it says so, all is killed and the iterator ends.
 
     Nothing stays of a task's folder, however it ended.
 
     Raises:
-        PlannerError: something that is not the task's own fault: a full disk, a missing program, a defect.
+        PlannerError: something that is not the task's own fault: a full disk, a missing program.
     """
-    waiting = deque(enumerate(tasks))
+    waiting = enumerate(tasks)
     running: dict[Connection, Job[ResultT]] = {}
+    timeout_s = POLL_S if guards.are_set or is_cancelled is not None else None
     try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                number, task = waiting.popleft()
+        while True:
+            for number, task in islice(waiting, workers - len(running)):
                 job = _start(number, task, pool, preload)
                 running[job.results] = job
-            for ready in wait(list(running)):
+            if not running:
+                return
+            for ready in wait(list(running), timeout_s):
                 assert isinstance(ready, Connection)  # noqa: S101 - only connections were waited for
                 job = running.pop(ready)
                 yield job.number, job.end()
+            for job, reason in _excessive(running.values(), guards):
+                job.kill()
+                del running[job.results]
+                yield job.number, Refused(reason=reason, is_final=False)
+            if is_cancelled is not None and is_cancelled():
+                return
     finally:
         for job in running.values():
             job.kill()
@@ -128,6 +189,7 @@ class Job(Generic[ResultT]):
     process: BaseProcess
     results: Connection
     resources: ExitStack
+    started_s: float = field(default_factory=time.monotonic)
 
     def end(self) -> ResultT | Refused:
         """The outcome of a task that has answered or died."""
@@ -144,7 +206,8 @@ class Job(Generic[ResultT]):
     def _judge_silence(self) -> Refused:
         status = self.process.exitcode or 0
         if status >= 0:
-            raise BuildError("a job's process failed; its error is above", status=status)
+            # A defect, and its traceback is above: one job's, so the others go on.
+            return Refused(reason=f"its process failed with status {status}; its error is above", is_final=False)
         return Refused(reason=f"its process was ended by signal {-status}", is_final=False)
 
     def kill(self) -> None:
@@ -156,6 +219,32 @@ class Job(Generic[ResultT]):
                     os.killpg(self.process.pid, signal.SIGKILL)
             self.process.kill()
             self.process.join()
+
+
+def _excessive(jobs: Collection[Job[ResultT]], guards: Guards) -> list[tuple[Job[ResultT], str]]:
+    """The jobs that take more than they may, with the reason."""
+    if not guards.are_set:
+        return []
+    memory_bytes = group_memory_bytes() if guards.most_memory_bytes is not None else Counter()
+    now_s = time.monotonic()
+    judged = ((job, guards.judge(memory_bytes[job.process.pid or 0], now_s - job.started_s)) for job in jobs)
+    return [(job, reason) for job, reason in judged if reason]
+
+
+def group_memory_bytes() -> Counter[int]:
+    """Resident memory now, by process group: the sum over its processes.
+
+    Source: proc(5), `/proc/PID/stat`: the fields behind the name are state, parent, group, ..., and RSS in pages.
+    """
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    found: Counter[int] = Counter()
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - names are all that is needed, of some hundred processes
+        if entry.isdigit():
+            # It may end meanwhile.
+            with suppress(OSError):
+                fields = Path("/proc", entry, "stat").read_text(errors="replace").rpartition(")")[2].split()
+                found[int(fields[2])] += int(fields[21]) * page_bytes
+    return found
 
 
 def _start(number: int, task: Task[ResultT], pool: Pool, preload: str) -> Job[ResultT]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from planner.build.processes import TASKS_OF_A_WORKER, Refused, run_tasks, share_out
+from planner.build.executors import Executor
+from planner.build.processes import TASKS_OF_A_WORKER, DatabaseTask, Refused, share_out
 from planner.build.workshop import Report, Workshop
 from planner.delta.contents import CommitContents, Contents
 from planner.delta.difference_pool import DifferencePool
@@ -44,7 +45,7 @@ _MOST_LEARNT = 500
 
 
 @dataclass(frozen=True, slots=True)
-class LookTask:
+class LookTask(DatabaseTask):
     """Look at differences (old, new)."""
 
     workshop: Workshop
@@ -63,7 +64,7 @@ def project_candidates(
     candidates: Iterable[Candidate],
     measured: Mapping[Candidate, Weight],
     *,
-    workers: int,
+    executor: Executor,
     report: Report,
 ) -> dict[Candidate, Projection]:
     """What candidates would weigh, given what others of their codec weighed; those of other codecs are left out.
@@ -72,7 +73,7 @@ def project_candidates(
 
     Raises:
         RepositoryError: an object is missing or corrupt.
-        PlannerError: as `run_tasks`.
+        PlannerError: as `Executor.run`.
     """
     contents = CommitContents(OSTreeRepository(workshop.repository), ObjectSets(history))
     pairs: defaultdict[str, list[Pair]] = defaultdict(list)
@@ -81,7 +82,7 @@ def project_candidates(
     found = {}
     with DifferencePool(workshop.differences) as pool:
         projector = Projector(
-            contents, pool, look_at=partial(_look_at, workshop, contents, pool, workers=workers, report=report)
+            contents, pool, look_at=partial(_look_at, workshop, contents, pool, executor=executor, report=report)
         )
         for codec in sorted(pairs.keys() & PRIORS.keys()):
             known = _known(history, measured, codec)
@@ -115,15 +116,15 @@ def _look_at(
     pool: DifferencePool,
     pairs: Iterable[tuple[str, str]],
     *,
-    workers: int,
+    executor: Executor,
     report: Report,
 ) -> None:
     fresh = find_unseen(pairs, pool)
     tasks = [
         LookTask(workshop, tuple((old, new) for new in lot for old in fresh[new]))
-        for lot in _share_out(fresh, contents, workers)
+        for lot in _share_out(fresh, contents, executor.workers)
     ]
-    with closing(run_tasks(tasks, workshop.pool, workers=workers, preload="planner.project.loaded")) as outcomes:
+    with closing(executor.run(tasks, workshop.pool, preload="planner.project.loaded")) as outcomes:
         for done, (_, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Refused):
                 raise BuildError("contents cannot be looked at", reason=outcome.reason)

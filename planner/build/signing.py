@@ -12,16 +12,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from planner.delta.make import Delta
 from planner.delta.superblock import write_signed
-from planner.errors import InputError, ToolError
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from planner.errors import InputError
 
 ED25519 = "ed25519"
 """The one type of signature that is made here, and the stock tool's default."""
@@ -34,7 +31,6 @@ def read_keys(keys: Sequence[str], keys_file: Path | None, sign_type: str = ED25
 
     Raises:
         InputError: signatures of this type are not made here, the file cannot be read, or one is no key.
-        ToolError: the package `cryptography` is not installed.
     """
     if sign_type != ED25519:
         raise InputError("signatures of this type are not made here", path="sign-type", got=sign_type, known=ED25519)
@@ -66,12 +62,7 @@ def _read_key(text: str, where: str) -> Ed25519PrivateKey:
         data = b""
     if len(data) != _KEY_BYTES:
         raise InputError("is no ed25519 secret key: base64 of a seed and its public key, 64 bytes", path=where)
-    try:
-        ed25519 = import_module("cryptography.hazmat.primitives.asymmetric.ed25519")
-    except ImportError as error:
-        install = "pip install 'delta-planner[sign]'"
-        raise ToolError("is not installed, and signing needs it", path="cryptography", install=install) from error
-    key: Ed25519PrivateKey = ed25519.Ed25519PrivateKey.from_private_bytes(data[:_SEED_BYTES])
+    key = Ed25519PrivateKey.from_private_bytes(data[:_SEED_BYTES])
     # Signatures made with another's public key would be wrong under both; the stock tool makes them all the same.
     if key.public_key().public_bytes_raw() != data[_SEED_BYTES:]:
         raise InputError("is no ed25519 secret key: its public key is not its seed's", path=where)

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import msgspec
 
+from planner.build.executors import Executor
 from planner.build.native_delta import write_beside
 from planner.build.pool import MAX_DELTA_BYTES, Pool
-from planner.build.processes import TASKS_OF_A_WORKER, Refused, Task, cpu_s, peak_memory_bytes, run_tasks, share_out
+from planner.build.processes import TASKS_OF_A_WORKER, DatabaseTask, Refused, Task, cpu_s, peak_memory_bytes, share_out
 from planner.build.workshop_notes import Built, Order, PartNote, PieceNote, read_order, read_part_note, write_order
 from planner.delta.compose import Hop
 from planner.delta.contents import CommitContents, Contents
@@ -101,8 +102,7 @@ class Workshop:
                 os.link(self.part(target, recipe), into / str(number))
         except FileNotFoundError as error:
             raise BuildError("a part that was packed is gone", path=str(error.filename)) from error
-        shutil.rmtree(folder)
-        return Built(needs=order.needs, peak_memory_bytes=order.peak_memory_bytes)
+        return Built(needs=order.needs, peak_memory_bytes=order.peak_memory_bytes, spent=folder)
 
     def compose(self, base: str, target: str, into: Path) -> Built:
         """Write a composed delta that was ordered into a folder.
@@ -118,8 +118,7 @@ class Workshop:
         ends = repository.read_commits({base, target} - {EMPTY})
         objects, metadata = ObjectSets(ends), repository.read_commit_metadata(target)
         write_beside(compose_delta(hops, objects, self.settings, commit_metadata=metadata), into / SUPERBLOCK)
-        shutil.rmtree(folder)
-        return Built(needs=order.needs)
+        return Built(needs=order.needs, spent=folder)
 
     def _read_hop(self, base: str, target: str) -> Hop:
         made = self.pool.folder(Candidate(base=base, target=target, codec=NATIVE))
@@ -138,18 +137,18 @@ class Workshop:
         making = tuple(need for need in needs if not need.stored_bytes)
         write_order(Order(needs=making, hops=tuple(hops)), folder)
 
-    def prepare(self, pairs: Iterable[tuple[str, str]], *, workers: int, report: Report) -> None:
+    def prepare(self, pairs: Iterable[tuple[str, str]], *, executor: Executor, report: Report) -> None:
         """Order deltas: lay them out together, target by target, make differences and pack parts on all cores.
 
         Raises:
-            PlannerError: as `run_tasks`.
+            PlannerError: as `Executor.run`.
         """
         by_target: dict[str, list[str]] = {}
         for base, target in pairs:
             by_target.setdefault(target, []).append(base)
         if not by_target:
             return
-        bench = _Bench(self, workers, report)
+        bench = _Bench(self, executor, report)
         with DifferencePool(self.differences) as differences:
             for number, (target, bases) in enumerate(by_target.items(), start=1):
                 bench.order(bases, target, differences)
@@ -180,7 +179,7 @@ class _Bench:
     """One run of preparing."""
 
     workshop: Workshop
-    workers: int
+    executor: Executor
     report: Report
     peak_memory_bytes: int = 0
     """Of the processes that made differences into the target at hand."""
@@ -232,7 +231,7 @@ class _Bench:
 
     def _warm(self, target: str, pairings: Sequence[Pairing]) -> None:
         """Make the differences that pairings may need, in tasks of about the same length."""
-        tasks = [DifferTask(self.workshop, tuple(some)) for some in _share_out(pairings, self.workers)]
+        tasks = [DifferTask(self.workshop, tuple(some)) for some in _share_out(pairings, self.executor.workers)]
         peaks_bytes = self._run("differences", target, tasks)
         self.peak_memory_bytes = max(self.peak_memory_bytes, *peaks_bytes, 0)
 
@@ -247,8 +246,7 @@ class _Bench:
     def _run(self, step: str, target: str, tasks: Sequence[Task[int]]) -> list[int]:
         """The peak memory of each task's process, in bytes."""
         peaks_bytes = []
-        outcomes = run_tasks(tasks, self.workshop.pool, workers=self.workers, preload="planner.delta.loaded")
-        with closing(outcomes):
+        with closing(self.executor.run(tasks, self.workshop.pool, preload="planner.delta.loaded")) as outcomes:
             for done, (_, outcome) in enumerate(outcomes, start=1):
                 if isinstance(outcome, Refused):
                     raise BuildError("what deltas are made of cannot be made", step=step, reason=outcome.reason)
@@ -284,7 +282,7 @@ class _Bench:
 
 
 @dataclass(frozen=True, slots=True)
-class DifferTask:
+class DifferTask(DatabaseTask):
     """Make the differences that some pairings need."""
 
     workshop: Workshop
@@ -299,7 +297,7 @@ class DifferTask:
 
 
 @dataclass(frozen=True, slots=True)
-class PackTask:
+class PackTask(DatabaseTask):
     """Pack a part."""
 
     workshop: Workshop

@@ -52,11 +52,13 @@ class Order(msgspec.Struct, frozen=True):
 class Built:
     """What a delta that was built is made of that others may share, and the most memory a process took for it before.
 
-    The process that puts it together is not counted.
+    The process that puts it together is not counted. `spent` is a folder that nobody needs once the delta is in the
+    pool; until then another try may.
     """
 
     needs: tuple[Need, ...] = ()
     peak_memory_bytes: int = 0
+    spent: Path | None = None
 
 
 _Note = TypeVar("_Note", PartNote, Order)

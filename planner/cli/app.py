@@ -27,6 +27,7 @@ VERBS = {
     "nightly": "nightly",
     "show": "show",
     "image": "image",
+    "keys": "keys",
 }
 """Each verb's module in this package; the function in it, or the command of several verbs, has the same name."""
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from planner.cli.context import (
     WORKERS,
     BuilderOption,
+    ExecutorOption,
     JsonOption,
     ScenarioArgument,
     TerminalReporter,
@@ -25,13 +26,14 @@ def build(
     scenario: ScenarioArgument,
     work: WorkOption = None,
     workers: WorkersOption = WORKERS,
+    executor: ExecutorOption = None,
     builder: BuilderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build the plan's deltas in parallel, each applied to its base and compared with its target."""
 
     def action(reporter: TerminalReporter) -> tuple[Any, RenderableType]:
-        done = open_night(scenario, work, workers, reporter, builder).build()
+        done = open_night(scenario, work, workers, reporter, builder, executor).build()
         return asdict(done), Text(f"{len(done.ready)} proven deltas are ready ({done.made} made now)")
 
     run_verb(action, as_json=as_json)

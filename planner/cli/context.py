@@ -31,6 +31,9 @@ BuilderOption = Annotated[
     typer.Option("--builder", help="Who makes an OSTree repository's deltas. Default: the scenario's codecs."),
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Jobs at a time. Default: one per core.")]
+ExecutorOption = Annotated[
+    str | None, typer.Option("--executor", help="`local`, or the cluster `dask:tcp://HOST:8786`. Default: local.")
+]
 
 _FILE_COLUMNS = 120
 """Width of tables in a file or a pipe, which have none of their own."""

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from planner.cli.context import JsonOption, TerminalReporter, WorkOption, run_verb
 from planner.cli.opening import open_night
-from planner.errors import FollowError, InputError
-from planner.follow.follower import Abilities, Client
+from planner.errors import InputError
+from planner.follow.follower import Abilities, Client, Trust
 from planner.follow.follower import follow as follow_route
 from planner.follow.ostree_client import OSTreeClient
 from planner.follow.remote import Remote, open_remote
@@ -21,7 +21,8 @@ from planner.follow.store_client import StoreClient
 from planner.history.records import EMPTY
 from planner.history.store import Store
 from planner.images.client import ImageClient
-from planner.night.rehearsal import Rehearsal
+from planner.night.rehearsal import Rehearsal, raise_unverified
+from planner.publish.keys import read_public_keys
 from planner.units import format_bytes
 
 
@@ -42,6 +43,13 @@ def follow(  # noqa: PLR0913, PLR0917 - the verb's options
     layers: Annotated[
         bool, typer.Option("--layers", help="With --client: it keeps its tree's layers, and may unite new ones.")
     ] = False,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option("--key", help="With --client: file of public keys, one of which signed the routes. Repeatable."),
+    ] = None,
+    allow_downgrade: Annotated[
+        bool, typer.Option("--allow-downgrade", help="With --client: go back where the ref's head is older.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Let a client on every base reach its target by its published route, or update one real client."""
@@ -56,16 +64,18 @@ def follow(  # noqa: PLR0913, PLR0917 - the verb's options
     def update(_: TerminalReporter) -> tuple[Any, RenderableType]:
         if client is None or remote is None or ref is None:
             raise InputError("--client needs --remote and --ref")
-        done = _update_client(client, remote, ref, Abilities(max_hops=max_hops, layers=layers))
+        trust = Trust(keys=read_public_keys(key or ()), allow_downgrade=allow_downgrade)
+        done = _update_client(client, remote, ref, Abilities(max_hops=max_hops, layers=layers), trust)
         return done, Text(f"{done['target']} by {done['hops']} hops, {format_bytes(done['wire_bytes'])}")
 
     run_verb(rehearse if client is None else update, as_json=as_json)
 
 
-def _update_client(path: Path, remote: str, ref: str, abilities: Abilities) -> dict[str, Any]:
+def _update_client(path: Path, remote: str, ref: str, abilities: Abilities, trust: Trust) -> dict[str, Any]:
     """Update a real client; its base is what its own ref says."""
     client, source, base = _open_client(path, remote, ref)
-    return asdict(follow_route(client, source, base=base, want=ref, is_ref=True, abilities=abilities))
+    done = follow_route(client, source, base=base, want=ref, is_ref=True, abilities=abilities, trust=trust)
+    return asdict(done)
 
 
 def _open_client(path: Path, remote: str, ref: str) -> tuple[Client, Remote, str]:
@@ -79,18 +89,6 @@ def _open_client(path: Path, remote: str, ref: str) -> tuple[Client, Remote, str
         return images, source, images.current(ref)
     store = StoreClient(Store.open(path), source)
     return store, source, store.store.read_refs().get(ref, EMPTY)
-
-
-def raise_unverified(done: tuple[Rehearsal, ...]) -> None:
-    """Raise where a cohort did not reach its target, or only by a full pull that the plan did not choose.
-
-    Raises:
-        FollowError: it names the first such cohort.
-    """
-    for one in done:
-        reason = one.error or (one.followed.fallback_reason if one.followed else None)
-        if reason:
-            raise FollowError("a base did not reach its target by its route", base=one.cohort.base, reason=reason)
 
 
 def rehearsal_view(done: tuple[Rehearsal, ...]) -> RenderableType:

@@ -11,7 +11,12 @@ from planner.weigh.stock_client import BuilderName
 
 
 def open_night(
-    scenario: Path, work: Path | None, workers: int, reporter: TerminalReporter, builder: BuilderName | None = None
+    scenario: Path,
+    work: Path | None,
+    workers: int,
+    reporter: TerminalReporter,
+    builder: BuilderName | None = None,
+    executor: str | None = None,
 ) -> Night:
     """The night of a scenario file, reporting to the terminal."""
-    return open_scenario(scenario, work=work, workers=workers, reporter=reporter, builder=builder)
+    return open_scenario(scenario, work=work, workers=workers, reporter=reporter, builder=builder, executor=executor)

@@ -29,9 +29,10 @@ def plan(scenario: ScenarioArgument, work: WorkOption = None, as_json: JsonOptio
 
 
 def unknown_lines(demand: Demand) -> list[Text]:
-    """Who could not be placed: those clients pull in full."""
+    """What policy changed, and who could not be placed: those clients pull in full."""
+    notes = [Text(note) for note in demand.notes]
     clients = sum(row.clients for row in demand.unknown)
     if not demand.unknown:
-        return []
+        return notes
     names = ", ".join(sorted({row.base for row in demand.unknown})[:5])
-    return [Text(f"{clients:g} clients on {len(demand.unknown)} unknown bases will pull in full: {names}")]
+    return [*notes, Text(f"{clients:g} clients on {len(demand.unknown)} unknown bases will pull in full: {names}")]

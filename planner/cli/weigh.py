@@ -11,6 +11,7 @@ from rich.text import Text
 from planner.cli.context import (
     WORKERS,
     BuilderOption,
+    ExecutorOption,
     JsonOption,
     ScenarioArgument,
     TerminalReporter,
@@ -28,6 +29,7 @@ def weigh(
     scenario: ScenarioArgument,
     work: WorkOption = None,
     workers: WorkersOption = WORKERS,
+    executor: ExecutorOption = None,
     builder: BuilderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,7 +40,7 @@ def weigh(
     """
 
     def action(reporter: TerminalReporter) -> tuple[Any, RenderableType]:
-        done = open_night(scenario, work, workers, reporter, builder).weigh()
+        done = open_night(scenario, work, workers, reporter, builder, executor).weigh()
         return weighing_document(done), weighing_view(done)
 
     run_verb(action, as_json=as_json)

@@ -47,6 +47,10 @@ CREATE TABLE IF NOT EXISTS sketches (object BLOB PRIMARY KEY, minima BLOB NOT NU
 """
 
 
+KnownContents = dict[bytes, tuple[int, int, int]]
+"""By content: how many differences into it are known, the number of the newest one, and how many were looked at."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """A difference's form (copies, or a bsdiff stream), what it takes of a part's payload, and of a packed part.
@@ -132,6 +136,11 @@ class DifferencePool:
             raise
         return connection
 
+    @property
+    def path(self) -> Path | None:
+        """The pool's file; None for one in memory."""
+        return self._path
+
     def __enter__(self) -> Self:
         return self
 
@@ -209,6 +218,13 @@ class DifferencePool:
                 *(bytes.fromhex(target), bytes.fromhex(source)),
                 *(look.raw, look.density, int(look.is_text), look.new_bytes),
             )
+
+    def known_contents(self) -> KnownContents:
+        """How much is known of the differences into each content: the same again means that nothing has changed."""
+        made = self._rows("SELECT target, count(*), max(rowid) FROM differences GROUP BY target")
+        seen = self._rows("SELECT target, count(*) FROM looks GROUP BY target")
+        found = {target: (count, newest, 0) for target, count, newest in made}
+        return found | {target: (*found.get(target, (0, 0, 0))[:2], count) for target, count in seen}
 
     # -- contents ------------------------------------------------------------------------------------------------
 

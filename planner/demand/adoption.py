@@ -26,6 +26,7 @@ def adoption_cohorts(
     half_life_releases: float,
     max_hops: int | None = None,
     layers: bool = False,
+    client_version: str | None = None,
 ) -> tuple[Cohort, ...]:
     """Clients spread over the releases before `ref`'s head, newest first; `ref` may have wildcards, as in `device/*`.
 
@@ -37,7 +38,15 @@ def adoption_cohorts(
     """
     _check(clients, half_life_releases, "demand.adoption")
     return tuple(
-        Cohort(base=base, target=history.refs[one], clients=clients * share, ref=one, max_hops=max_hops, layers=layers)
+        Cohort(
+            base=base,
+            target=history.refs[one],
+            clients=clients * share,
+            ref=one,
+            max_hops=max_hops,
+            layers=layers,
+            client_version=client_version,
+        )
         for one in _match(history, ref, "demand.adoption.ref")
         for base, share in _spread(history.ancestors(history.refs[one]), half_life_releases)
     )
@@ -52,6 +61,7 @@ def factory_cohorts(
     half_life_releases: float,
     max_hops: int | None = None,
     layers: bool = False,
+    client_version: str | None = None,
 ) -> tuple[Cohort, ...]:
     """Clients that never ran what they want: each of `refs` has `clients`, on the releases of all `bases` alike.
 
@@ -70,7 +80,15 @@ def factory_cohorts(
         for base, share in _spread(chain([head], history.ancestors(head)), half_life_releases):
             shares[base] = shares.get(base, 0.0) + share / len(lines)
     return tuple(
-        Cohort(base=base, target=history.refs[one], clients=clients * share, ref=one, max_hops=max_hops, layers=layers)
+        Cohort(
+            base=base,
+            target=history.refs[one],
+            clients=clients * share,
+            ref=one,
+            max_hops=max_hops,
+            layers=layers,
+            client_version=client_version,
+        )
         for one in wanted
         for base, share in shares.items()
         if base != history.refs[one]

@@ -12,7 +12,8 @@ class Cohort:
     `base` and `target` are commit checksums (the empty commit for clients that have nothing yet), `ref`
     is the name the clients ask for, or None where they ask for the commit itself. `max_hops` and
     `max_wire_bytes` are None where there is no such limit. Clients with `layers` hold the commits that their base is
-    composed of, and can unite those that their target is composed of.
+    composed of, and can unite those that their target is composed of. `client_version` is None where it is not known,
+    `codecs` where clients take the deltas of every codec.
     """
 
     base: str
@@ -22,6 +23,8 @@ class Cohort:
     max_hops: int | None = None
     max_wire_bytes: int | None = None
     layers: bool = False
+    client_version: str | None = None
+    codecs: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +39,11 @@ class UnknownBase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """Who asks for what: cohorts in the order of their source, and what could not be placed."""
+    """Who asks for what: cohorts in the order of their source, what could not be placed, and what policy changed."""
 
     cohorts: tuple[Cohort, ...]
     unknown: tuple[UnknownBase, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def clients(self) -> float:

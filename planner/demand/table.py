@@ -1,7 +1,8 @@
 """Demand from a table: CSV rows of `base,target,clients`.
 
 Optional columns are `max_hops` and `max_wire_bytes`, where an empty cell means no limit, and `layers` (`yes` or `no`):
-whether clients hold what their base is composed of, and unite what their target is. A base or target is
+whether clients hold what their base is composed of, and unite what their target is; `client_version` is that of the
+program that updates. A base or target is
 a ref, a version, a commit checksum or a prefix of one; an empty base is a client that has nothing yet.
 A byte order mark, blank lines and spaces around cells are ignored.
 """
@@ -21,7 +22,7 @@ from planner.history.records import EMPTY, History
 _Value = TypeVar("_Value")
 
 _REQUIRED = ("base", "target", "clients")
-_OPTIONAL = ("max_hops", "max_wire_bytes", "layers")
+_OPTIONAL = ("max_hops", "max_wire_bytes", "layers", "client_version")
 
 _LARGEST_COUNT = 2**63 - 1
 """Counts are kept in 64 bits."""
@@ -109,6 +110,7 @@ def demand_row(row: Mapping[Any, object], history: History, *, path: str) -> Coh
         max_hops=max_hops,
         max_wire_bytes=max_wire_bytes,
         layers=layers,
+        client_version=str(row.get("client_version") or "").strip() or None,
     )
 
 

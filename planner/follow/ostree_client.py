@@ -15,11 +15,14 @@ from pathlib import Path
 
 from planner.build.tools import run_tool
 from planner.errors import FollowError, PlannerError, ToolError
+from planner.follow.deadlines import left_s
 from planner.follow.follower import LAYER_REF
+from planner.follow.heads import expect_not_older
 from planner.history.encoding import relative_path
 from planner.history.ostree import OSTreeRepository
 from planner.history.records import EMPTY, ObjectKind, ObjectName, is_checksum
 from planner.publish.routes import Hop
+from planner.publish.signatures import PublicKey
 
 _REF_IN_SUMMARY = re.compile(r"^\* (.+)\n +Latest Commit .*\n +([0-9a-f]{64})$", re.MULTILINE)
 
@@ -40,7 +43,7 @@ class OSTreeClient:
     path: Path
     remote_name: str
 
-    def head(self, ref: str) -> str:
+    def head(self, ref: str, keys: Sequence[PublicKey] = ()) -> str:  # noqa: ARG002 - the remote's own, by GPG
         """The commit that the remote's summary gives for a ref."""
         # `remote refs --revision` would say it in one line, but 2022.7 does not know it.
         listed = _REF_IN_SUMMARY.findall(self._ostree("remote", "summary", self.remote_name))
@@ -48,6 +51,31 @@ class OSTreeClient:
             if name == ref or name.endswith(f", {ref})"):  # the latter in a repository with a collection
                 return str(commit)
         raise FollowError("the remote has no such ref", remote=self.remote_name, ref=ref)
+
+    def expect_newer(self, target: str, base: str) -> None:
+        """Compare the dates in two commits; the target's is fetched on its own, and dropped again if it is older.
+
+        The tool's `--timestamp-check` comes too late here, when the ref moves and all is downloaded; it compares
+        with what has the ref's name instead of with the base; and it aborts the tool for a bare commit.
+        Source: libostree 2022.7, `ostree-repo-pull.c` (scan_commit_object).
+        """
+        place = self.path / relative_path(ObjectName(ObjectKind.COMMIT, target))
+        is_new = not place.exists()
+        if is_new:
+            self._ostree("pull", "--disable-static-deltas", "--commit-metadata-only", self.remote_name, target)
+        repository = OSTreeRepository(self.path)
+        try:
+            expect_not_older(*(repository.read_commit(one).committed_at for one in (target, base)))
+        except PlannerError as error:
+            if is_new:
+                # Not by `prune --delete-commit`, which leaves a tombstone and has the repository leave more.
+                for path in (place, place.with_suffix(".commitmeta"), self._partial_mark(target)):
+                    path.unlink(missing_ok=True)
+            raise (
+                error
+                if isinstance(error, FollowError)
+                else FollowError("a commit's date cannot be known", reason=str(error))
+            ) from error
 
     def take(self, hop: Hop, base: str) -> None:  # noqa: ARG002 - the tool finds the base itself
         """Pull the hop's commit by its delta; a pull that would not use one fails."""
@@ -114,7 +142,10 @@ class OSTreeClient:
         self._ostree("prune", "--refs-only", "--depth=0")
 
     def _is_partial(self, commit: str) -> bool:
-        return (self.path / "state" / f"{commit}.commitpartial").exists()
+        return self._partial_mark(commit).exists()
+
+    def _partial_mark(self, commit: str) -> Path:
+        return self.path / "state" / f"{commit}.commitpartial"
 
     def current(self, ref: str) -> str:
         """The commit that the client is on: its remote ref, else its local one, else the empty commit."""
@@ -131,6 +162,7 @@ class OSTreeClient:
 
     def _ostree(self, verb: str, *arguments: str) -> str:
         try:
-            return run_tool(["ostree", verb, *arguments, f"--repo={self.path}"], timeout_s=PULL_TIMEOUT_S)
+            timeout_s = min(PULL_TIMEOUT_S, left_s())
+            return run_tool(["ostree", verb, *arguments, f"--repo={self.path}"], timeout_s=timeout_s)
         except ToolError as error:
             raise FollowError(f"ostree {verb} failed", reason=str(error)) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from planner.errors import FollowError, InputError
+from planner.follow.deadlines import left_s
 from planner.history.files import read_bounded
 
 TIMEOUT_S = 60.0
@@ -58,7 +59,7 @@ class HttpRemote:
         """One file's bytes; see `Remote.fetch`."""
         url = f"{self.url.rstrip('/')}/{urllib.parse.quote(path)}"
         try:
-            with _OPENER.open(url, timeout=TIMEOUT_S) as answer:
+            with _OPENER.open(url, timeout=min(TIMEOUT_S, left_s())) as answer:
                 return _read_answer(answer, max_bytes)
         except FollowError as error:
             raise FollowError(error.message, path=path, **error.facts) from error
@@ -73,6 +74,7 @@ def _read_answer(answer: http.client.HTTPResponse, max_bytes: int) -> bytes:
         data += piece
         if len(data) > max_bytes:
             raise FollowError("is larger than announced", max_bytes=max_bytes)
+        left_s()
         if time.monotonic() - started_s > TIMEOUT_S + len(data) / MIN_BYTES_PER_S:
             raise FollowError("comes too slowly", got_bytes=len(data))
     if answer.length:

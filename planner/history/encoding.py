@@ -28,6 +28,9 @@ MetadataValue = str | int | bool | list[str] | None
 # The longest name that Linux file systems take, in bytes of UTF-8; a longer one could not be checked out.
 _MAX_NAME_BYTES = 255
 
+# A ref is a file below the repository, whose own path needs some of the 4,096 bytes that Linux allows.
+_MAX_REF = 1000
+
 _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
 
 
@@ -78,12 +81,14 @@ def is_safe_name(name: str) -> bool:
 
 
 def is_ref_name(text: str) -> bool:
-    """Whether `text` can name a ref: words separated by '/', none of them starting with a dot.
+    """Whether `text` can name a ref: words separated by '/', none starting with a dot or longer than a file name.
 
     >>> [is_ref_name(text) for text in ("main", "os/x86_64/stable", "", "/main", "a//b", "a/../b", ".tmp")]
     [True, True, False, False, False, False, False]
     """
-    return _REF.fullmatch(text) is not None
+    return (
+        _REF.fullmatch(text) is not None and max(map(len, text.split("/"))) <= _MAX_NAME_BYTES and len(text) <= _MAX_REF
+    )
 
 
 def relative_path(name: ObjectName) -> str:

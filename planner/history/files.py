@@ -148,6 +148,14 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     return data
 
 
+def read_if_there(path: Path, max_bytes: int) -> bytes:
+    """As `read_bounded`, and no bytes where there is no such file."""
+    try:
+        return read_bounded(path, max_bytes)
+    except FileNotFoundError:
+        return b""
+
+
 def _read_at_most(descriptor: int, most_bytes: int) -> bytes:
     # One call may return less than the file holds (the kernel's limit is 2 GiB), so read until the end. Memory
     # is asked for by the file's size, not by the bound, which is often a gigabyte.

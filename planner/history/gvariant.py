@@ -99,9 +99,7 @@ def split_tuple(type_string: str, data: bytes) -> tuple[bytes, ...]:
     Raises:
         GVariantError: the data's frame is not that of the type.
     """
-    members, _ = _compile_members(type_string, 1, 0, ")")
-    raw = tuple([replace(member, read=_read_bytes) for member in members])
-    members_data: tuple[bytes, ...] = _framed_tuple(raw).read(bytes(data), 0, len(data), 0)
+    members_data: tuple[bytes, ...] = _compile_splitter(type_string).read(bytes(data), 0, len(data), 0)
     return members_data
 
 
@@ -130,6 +128,13 @@ def _compile(text: str) -> _Type:
     if end != len(text):
         _refuse(f"is no single GVariant type: {text[:80]!r}")
     return compiled
+
+
+@lru_cache(maxsize=16)
+def _compile_splitter(text: str) -> _Type:
+    """The reader of a tuple that leaves its members as they are."""
+    members, _ = _compile_members(text, 1, 0, ")")
+    return _framed_tuple(tuple([replace(member, read=_read_bytes) for member in members]))
 
 
 def _compile_at(text: str, at: int, depth: int) -> tuple[_Type, int]:

@@ -72,12 +72,20 @@ class HistoryReader:
         read_object: reads and verifies one object.
         listing: the objects that are there.
         form: how they are written.
+        known: trees that were read and checked before, and whose objects are all in the listing.
     """
 
-    def __init__(self, read_object: ReadObject, listing: Listing, form: ObjectFormat = STORE_FORMAT) -> None:
+    def __init__(
+        self,
+        read_object: ReadObject,
+        listing: Listing,
+        form: ObjectFormat = STORE_FORMAT,
+        known: Mapping[str, Tree] | None = None,
+    ) -> None:
         self._read_object = read_object
         self._form = form
         self._listing = listing
+        self._known = known or {}
         self._names = _Names()
         self._commits: dict[str, Commit] = {}
         self._trees: dict[str, Tree] = {}
@@ -136,19 +144,26 @@ class HistoryReader:
             raise RepositoryError(
                 "is too deep", path=self._form.locate(name), needed_by=f"{path}/", max_depth=MAX_DEPTH
             )
-        body = self._form.decode_tree(self._read_object(name, needed_by=f"{path}/"), where=self._form.locate(name))
-        files = self._check(body.files, ObjectKind.FILE, path)
-        dirs = self._check(body.dirs, ObjectKind.TREE, path)
-        below = max((self._read_tree(child, f"{path}/{part}", depth + 1) for part, child in dirs.items()), default=0)
+        tree = self._known.get(checksum) or self._read_new_tree(name, path)
+        below = max(
+            (self._read_tree(child, f"{path}/{part}", depth + 1) for part, child in tree.dirs.items()), default=0
+        )
         # The depth above is along one way; a tree that another way reached first brings its height along.
         if below >= MAX_DEPTH:
             raise RepositoryError(
                 "is too deep", path=self._form.locate(name), needed_by=f"{path}/", max_depth=MAX_DEPTH
             )
-        self._check_metas(body.metas, f"{path}/")
-        self._trees[checksum] = Tree(files=files, dirs=dirs, metas=body.metas)
+        self._check_metas(tree.metas, f"{path}/")
+        self._trees[checksum] = tree
         self._heights[checksum] = below + 1
         return below + 1
+
+    def _read_new_tree(self, name: ObjectName, path: str) -> Tree:
+        """One tree without those below it."""
+        body = self._form.decode_tree(self._read_object(name, needed_by=f"{path}/"), where=self._form.locate(name))
+        files = self._check(body.files, ObjectKind.FILE, path)
+        dirs = self._check(body.dirs, ObjectKind.TREE, path)
+        return Tree(files=files, dirs=dirs, metas=body.metas)
 
     def _check_metas(self, metas: Iterable[str], needed_by: str) -> None:
         for meta in metas:

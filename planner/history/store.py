@@ -43,6 +43,7 @@ from planner.history.files import (
 )
 from planner.history.reading import HistoryReader, Listing, reach_objects
 from planner.history.records import Commit, History, ObjectKind, ObjectName, is_checksum
+from planner.history.remembered_trees import recall_trees
 
 FORMAT = b"deltaplan-store/1\n"
 
@@ -114,12 +115,14 @@ class Store:
     def read_history(self) -> History:
         """Every commit that a ref reaches, with its trees; a parent that is absent is the history's end.
 
-        Commits and trees are verified as they are read, each once. Files are only looked for, in one listing.
+        Commits and trees are verified as they are read, each once, and trees that were remembered no more. Files are
+        only looked for, in one listing.
 
         Raises:
             RepositoryError: an object is missing or corrupt; the error names it and who needs it.
         """
-        return HistoryReader(self.read_object, self.list_objects()).read(self.read_refs())
+        listing = self.list_objects()
+        return HistoryReader(self.read_object, listing, known=recall_trees(self._path, listing)).read(self.read_refs())
 
     def read_refs(self) -> dict[str, str]:
         """The commit of each ref, by the ref's name in order.
@@ -183,7 +186,7 @@ class Store:
             RepositoryError: it is missing.
         """
         try:
-            return self._locate(name).stat().st_size
+            return os.stat(self._staged.get(name) or f"{self._path}/{relative_path(name)}").st_size  # noqa: PTH116 - as in `list_objects`
         except OSError as error:
             raise _object_error("is missing", name) from error
 

@@ -12,6 +12,7 @@ import msgspec
 from planner.build.builders import DELTA_FILE
 from planner.build.pool import EXTENSION_PATH
 from planner.errors import FollowError, PlannerError
+from planner.follow.heads import expect_not_older, fetch_head
 from planner.follow.remote import Remote
 from planner.history.records import EMPTY
 from planner.images.documents import (
@@ -19,20 +20,22 @@ from planner.images.documents import (
     MANIFEST,
     MAX_DOCUMENT_BYTES,
     REF_NAME,
+    Config,
     Descriptor,
     Index,
     Manifest,
     check_bytes,
     describe,
+    digest_of,
     parse_document,
 )
 from planner.images.layers import MAX_LAYER_BYTES
 from planner.images.layout import Held, Layout, is_image
 from planner.images.publishing import apply_to, blob_file
-from planner.images.repository import find_by_id
+from planner.images.repository import date_of, find_by_id
 from planner.images.writing import keep_only, write_layout
-from planner.publish.heads import MAX_HEADS_BYTES, find_head
 from planner.publish.routes import Hop
+from planner.publish.signatures import PublicKey
 
 SUMMARY_PATH = f"{EXTENSION_PATH}/summary"
 """One line per ref: its name and its newest image's id."""
@@ -52,12 +55,29 @@ class ImageClient:
         named = [one for one in Layout(self.path).images() if one.name == ref]
         return named[0].config.digest.partition(":")[2] if named else EMPTY
 
-    def head(self, ref: str) -> str:
+    def head(self, ref: str, keys: Sequence[PublicKey] = ()) -> str:
         """The image that the server's summary gives for a ref."""
-        commit = find_head(self.remote.fetch(SUMMARY_PATH, max_bytes=MAX_HEADS_BYTES), ref)
-        if commit is None:
-            raise FollowError("the server's summary has no such ref", ref=ref)
-        return commit
+        return fetch_head(self.remote, SUMMARY_PATH, ref, keys)
+
+    def expect_newer(self, target: str, base: str) -> None:
+        """Compare the dates in two configs, each held here or fetched; one without a date is older than any."""
+        expect_not_older(*(date_of(self._config(one).created) for one in (target, base)))
+
+    def _config(self, image: str) -> Config:
+        digest = f"sha256:{image}"
+        try:
+            data = self._held_config(image) or self.remote.fetch(f"blobs/sha256/{image}", max_bytes=MAX_DOCUMENT_BYTES)
+            if digest_of(data) != digest:
+                raise FollowError("is not what was asked for")
+            return parse_document(data, Config, digest)
+        except PlannerError as error:
+            raise FollowError("an image's date cannot be known", image=image, reason=str(error)) from error
+
+    def _held_config(self, image: str) -> bytes | None:
+        try:
+            return find_by_id(Layout(self.path), image).config_data
+        except PlannerError:
+            return None
 
     def take(self, hop: Hop, base: str) -> None:
         """Apply one delta to the layout; everything is verified before the index names it."""

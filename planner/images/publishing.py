@@ -54,7 +54,7 @@ class ImageBuilder:
 
     path: Path
 
-    def prepare(self, candidates: Sequence[object], *, workers: int, report: Any) -> None:
+    def prepare(self, candidates: Sequence[object], *, executor: Any, report: Any) -> None:
         """Nothing: no two image deltas have anything in common."""
 
     def build(self, base: str, target: str, codec: str, into: Path) -> Built:

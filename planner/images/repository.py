@@ -120,14 +120,14 @@ def _make_history(images: Iterable[Image], incomplete: dict[str, str]) -> Histor
     commits: dict[str, Commit] = {}
     trees: dict[str, Tree] = {}
     heads: dict[str, str] = {}
-    for image in sorted(images, key=lambda one: (_created(one), natural_key(one.name), one.config.digest)):
+    for image in sorted(images, key=lambda one: (date_of(one.created), natural_key(one.name), one.config.digest)):
         checksum, tree, ref = _hex(image.config.digest), _hex(image.manifest.digest), ref_of(image.name)
         files = {f"{number:04}": _hex(layer.blob.digest) for number, layer in enumerate(image.layers)}
         trees[tree] = Tree(files=files, dirs={})
         commits[checksum] = Commit(
             checksum=checksum,
             parent=heads.get(ref),
-            committed_at=_created(image),
+            committed_at=date_of(image.created),
             tree=tree,
             metadata={MANIFEST_KEY: tree} | ({VERSION_KEY: image.name} if image.name else {}),
         )
@@ -147,9 +147,10 @@ def ref_of(name: str) -> str:
     return ref if is_ref_name(ref) else TAG_REF
 
 
-def _created(image: Image) -> datetime:
+def date_of(created: str | None) -> datetime:
+    """The date in a config; 1970 where it has none that can be read."""
     try:
-        created = datetime.fromisoformat(image.created or "")
-    except ValueError:
+        read = datetime.fromisoformat(created or "")
+        return read.astimezone(UTC) if read.tzinfo else _NO_DATE
+    except (ValueError, OverflowError):  # the latter within a day of the first year, or of the last
         return _NO_DATE
-    return created.astimezone(UTC) if created.tzinfo else _NO_DATE

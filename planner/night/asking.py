@@ -16,7 +16,7 @@ from planner.demand.table import demand_row, parse_demand_csv
 from planner.errors import InputError, raise_collected
 from planner.history.files import read_bounded
 from planner.history.records import History
-from planner.scenario import CohortSection, DemandSection
+from planner.scenario_sections import CohortSection, DemandSection
 
 _LOCALE_REF = re.compile(r"runtime/[^/]+\.Locale/[^/]+/[^/]+")
 _MAX_FILE_BYTES = 1_000_000_000

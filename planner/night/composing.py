@@ -9,7 +9,7 @@ from planner.errors import InputError
 from planner.history.layers import check_fit
 from planner.history.records import EMPTY, Commit, History
 from planner.night.sources import Committer, Mix
-from planner.scenario import MixSection
+from planner.scenario_sections import MixSection
 
 
 def choose_mixes(sections: Sequence[MixSection], history: History, only: Sequence[str] = ()) -> list[Mix]:

@@ -12,7 +12,7 @@ import msgspec
 
 from planner.errors import InputError
 from planner.follow.remote import FolderRemote, Remote
-from planner.history.files import write_atomically
+from planner.history.files import read_if_there, write_atomically
 from planner.history.objects import ObjectSets
 from planner.images.client import SUMMARY_PATH, ImageClient
 from planner.images.documents import REF_NAME
@@ -22,8 +22,9 @@ from planner.images.repository import ImageRepository
 from planner.images.writing import write_layout
 from planner.night.repositories import PlainSite
 from planner.night.sources import Mix
-from planner.publish.heads import format_heads
-from planner.scenario import CommitSection
+from planner.publish.heads import MAX_HEADS_BYTES, format_heads, parse_heads
+from planner.publish.signatures import SigningKey, sign_with
+from planner.scenario_sections import CommitSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,14 @@ class ImageSite(PlainSite):
         """Name the deltas in the layout's index, as referrers of their targets."""
         name_deltas(self.path)
 
-    def write_summary(self) -> None:
+    def served_heads(self) -> dict[str, str]:
+        """The summary's lines."""
+        return parse_heads(read_if_there(self.path / SUMMARY_PATH, MAX_HEADS_BYTES))
+
+    def write_summary(self, key: SigningKey | None = None) -> None:
         """One line per ref: its name and its newest image's id."""
-        write_atomically(self.path / SUMMARY_PATH, format_heads(self.repository.read_history().refs))
+        heads = format_heads(self.repository.read_history().refs)
+        write_atomically(self.path / SUMMARY_PATH, sign_with(heads, key))
 
     @contextmanager
     def serve(self) -> Iterator[Remote]:

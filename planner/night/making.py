@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from planner.build.builders import OSTreeBuilder
+from planner.build.executors import Executor
 from planner.build.jobs import Failed, Made, run_jobs
 from planner.build.pool import Pool
 from planner.delta.superblock import COMPOSED, NATIVE
+from planner.errors import BuildError
+from planner.night.joblog import JobLog
 from planner.night.repositories import Site
 from planner.publish.publisher import is_published
 from planner.weigh.candidates import Candidate
@@ -32,15 +35,22 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maker:
-    """Makes candidates of one site; `name` is how a person names one."""
+    """Makes candidates of one site; `name` is how a person names one, `attempts` how often one is tried in a night."""
 
     site: Site
     pool: Pool
     catalogue: Catalogue
+    log: JobLog
     reporter: Reporter
-    workers: int
+    executor: Executor
     proofs: Path
     name: Callable[[Candidate], str]
+    attempts: int = 1
+
+    @property
+    def workers(self) -> int:
+        """Jobs at a time."""
+        return self.executor.workers
 
     def make(self, step: str, candidates: Sequence[Candidate], chains: Mapping[Pair, Chain]) -> list[Failed]:
         """Build and prove candidates; those that failed. `chains` has the hops of every composed one.
@@ -85,28 +95,63 @@ class Maker:
             builder.workshop.order_composed(one.base, one.target, pairs, of_hops)
 
     def _run(self, step: str, candidates: Sequence[Candidate]) -> list[Failed]:
-        if not candidates:
-            return []
-        builder = self.site.builder
-        builder.prepare(candidates, workers=self.workers, report=self.reporter.advance)
-        failed = []
-        with closing(run_jobs(builder, self.pool, candidates, workers=self.workers)) as outcomes:
-            for number, outcome in enumerate(outcomes, start=1):
-                note = self._record(outcome)
-                if isinstance(outcome, Failed):
-                    failed.append(outcome)
-                self.reporter.advance(step, number, len(candidates), note)
+        """Try candidates, those that failed for a reason that may pass again; those that failed in the end."""
+        failed: list[Failed] = []
+        waiting = list(candidates)
+        for attempt in range(1, self.attempts + 1):
+            outcomes = list(self._try(step, waiting)) if waiting else []
+            is_last = attempt == self.attempts
+            failed += [one for one in outcomes if one.is_final or is_last]
+            waiting = [one.candidate for one in outcomes if not (one.is_final or is_last)]
         return failed
 
-    def _record(self, outcome: Made | Failed) -> str:
+    def _try(self, step: str, candidates: Sequence[Candidate]) -> Iterator[Failed]:
+        """One attempt at each candidate that the gate lets start; those that failed."""
+        ready, unprepared = self._prepare(candidates)
+        for one in unprepared:
+            self._record(step, one)
+            yield one
+        starting = (one for one in ready if self.log.begin(step, one))
+        with closing(run_jobs(self.site.builder, self.pool, starting, executor=self.executor)) as outcomes:
+            for number, outcome in enumerate(outcomes, start=1):
+                note = self._record(step, outcome)
+                self.reporter.advance(step, number, len(ready), note)
+                if isinstance(outcome, Failed):
+                    yield outcome
+
+    def _prepare(self, candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Failed]]:
+        """Make what candidates have in common: for all together, or where that fails for each target alone."""
+        if not self._fault_of_preparing(candidates):
+            return list(candidates), []
+        by_target: dict[str, list[Candidate]] = {}
+        for one in candidates:
+            by_target.setdefault(one.target, []).append(one)
+        ready: list[Candidate] = []
+        failed: list[Failed] = []
+        for some in by_target.values():
+            reason = self._fault_of_preparing(some)
+            ready += [] if reason else some
+            failed += [Failed(candidate=one, reason=reason, is_final=False) for one in some if reason]
+        return ready, failed
+
+    def _fault_of_preparing(self, candidates: Sequence[Candidate]) -> str:
+        try:
+            self.site.builder.prepare(candidates, executor=self.executor, report=self.reporter.advance)
+        except BuildError as error:
+            return str(error)
+        return ""
+
+    def _record(self, step: str, outcome: Made | Failed) -> str:
         """Keep a job's result in the catalogue; what a person reads about it."""
         if isinstance(outcome, Made):
             self.catalogue.record_artifact(outcome.artifact)
             self.catalogue.record_needs(outcome.artifact.candidate, outcome.needs)
             self.catalogue.record_weight(outcome.artifact.candidate, outcome.weight)
+            self.log.made(step, outcome)
             return self.name(outcome.artifact.candidate)
         if outcome.is_final:
             self.catalogue.record_failure(outcome.candidate, outcome.reason)
+        self.log.failed(step, outcome)
         return f"{self.name(outcome.candidate)} failed: {outcome.reason}"
 
 

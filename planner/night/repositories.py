@@ -14,10 +14,12 @@ from threading import Thread
 from typing import Protocol
 
 from planner.build.builders import Builder, OSTreeBuilder, StoreBuilder
+from planner.build.executors import Executor
 from planner.build.projecting import project_candidates
 from planner.build.tools import run_tool
 from planner.build.workshop import Report
 from planner.delta.paths import SUPERBLOCK
+from planner.delta.paths import relative_path as relative_delta_path
 from planner.delta.superblock import read_superblock
 from planner.errors import PlannerError
 from planner.follow.follower import Client
@@ -25,7 +27,8 @@ from planner.follow.ostree_client import OSTreeClient
 from planner.follow.remote import FolderRemote, HttpRemote, Remote
 from planner.follow.store_client import StoreClient
 from planner.history.encoding import relative_path
-from planner.history.files import read_bounded, write_atomically
+from planner.history.files import read_bounded, read_if_there, write_atomically
+from planner.history.gvariant import GVariantError, parse
 from planner.history.objects import ObjectSets
 from planner.history.ostree import OSTreeRepository
 from planner.history.records import History
@@ -33,10 +36,11 @@ from planner.history.repository import Repository
 from planner.history.store import Store
 from planner.night.sources import Committer, OSTreeCommitter, StoreCommitter
 from planner.project.quantities import Projection
-from planner.publish.heads import format_heads
+from planner.publish.heads import MAX_HEADS_BYTES, format_heads, parse_heads
 from planner.publish.publisher import is_delta
 from planner.publish.recursive import write_recursive
 from planner.publish.routes import PublishedRoute
+from planner.publish.signatures import SigningKey, sign_with
 from planner.weigh.candidates import Candidate, Weight, WeightStatus
 from planner.weigh.stock_client import OSTREE_CODECS, STOCK_CODEC
 
@@ -45,6 +49,9 @@ _REMOTE_NAME = "origin"
 _MOST_LOOKED_AT = 10
 """Refs that are looked at for whose repository it is."""
 _MAX_SUPERBLOCK_BYTES = 10**9
+_MAX_SUMMARY_BYTES = 100_000_000
+_SUMMARY_TYPE = "(a(s(taya{sv}))a{sv})"
+"""Source: libostree, `ostree-repo-private.h`, `OSTREE_SUMMARY_GVARIANT_STRING`."""
 
 
 class Site(Protocol):
@@ -81,7 +88,7 @@ class Site(Protocol):
         candidates: Sequence[Candidate],
         measured: Mapping[Candidate, Weight],
         *,
-        workers: int,
+        executor: Executor,
         report: Report,
     ) -> dict[Candidate, Projection]:
         """Projected weights, given what others weighed; candidates of a codec that cannot be projected are left out."""
@@ -95,8 +102,11 @@ class Site(Protocol):
     def reindex(self) -> None:
         """Make the deltas that are in place findable."""
 
-    def write_summary(self) -> None:
-        """Tell clients what the refs are."""
+    def served_heads(self) -> dict[str, str]:
+        """What clients are told that the refs are; nothing where they are not told yet."""
+
+    def write_summary(self, key: SigningKey | None = None) -> None:
+        """Tell clients what the refs are; with a key, where the file is of our own format, they can check it."""
 
     def serve(self) -> AbstractContextManager[Remote]:
         """Serve the repository to rehearsal clients for as long as the block runs."""
@@ -130,7 +140,7 @@ class PlainSite:
         candidates: Sequence[Candidate],  # noqa: ARG002
         measured: Mapping[Candidate, Weight],  # noqa: ARG002
         *,
-        workers: int,  # noqa: ARG002
+        executor: Executor,  # noqa: ARG002
         report: Report,  # noqa: ARG002
     ) -> dict[Candidate, Projection]:
         """Nothing: all are measured."""
@@ -180,9 +190,14 @@ class StoreSite(PlainSite):
     def reindex(self) -> None:
         """Nothing to do: a route names its deltas."""
 
-    def write_summary(self) -> None:
+    def served_heads(self) -> dict[str, str]:
+        """The summary's lines."""
+        return parse_heads(read_if_there(self.path / "summary", MAX_HEADS_BYTES))
+
+    def write_summary(self, key: SigningKey | None = None) -> None:
         """One line per ref: its name and commit."""
-        write_atomically(self.path / "summary", format_heads(self.repository.read_history().refs))
+        heads = format_heads(self.repository.read_refs())
+        write_atomically(self.path / "summary", sign_with(heads, key))
 
     @contextmanager
     def serve(self) -> Iterator[Remote]:
@@ -257,14 +272,14 @@ class OSTreeSite:
         )
 
     def _published_codec(self, base: str, target: str) -> str | None:
-        folder = self.path / self.published_path(base, target, STOCK_CODEC)
+        folder = f"{self.path}/{_path_of(base, target)}"
         if not is_delta(folder):
             return None
         try:
-            status = (folder / SUPERBLOCK).stat()
+            status = os.stat(f"{folder}/{SUPERBLOCK}")  # noqa: PTH116 - as in `is_delta`
         except OSError:
             return STOCK_CODEC
-        return _codec_of(folder / SUPERBLOCK, (status.st_ino, status.st_mtime_ns, status.st_size))
+        return _codec_of(Path(folder) / SUPERBLOCK, (status.st_ino, status.st_mtime_ns, status.st_size))
 
     def project(
         self,
@@ -272,11 +287,13 @@ class OSTreeSite:
         candidates: Sequence[Candidate],
         measured: Mapping[Candidate, Weight],
         *,
-        workers: int,
+        executor: Executor,
         report: Report,
     ) -> dict[Candidate, Projection]:
         """As `project_candidates` does, and raises."""
-        return project_candidates(self.builder.workshop, history, candidates, measured, workers=workers, report=report)
+        return project_candidates(
+            self.builder.workshop, history, candidates, measured, executor=executor, report=report
+        )
 
     def record_routes(self, history: History, routes: Mapping[str, Sequence[PublishedRoute]]) -> None:
         """Recursive superblocks, beside the route index."""
@@ -290,7 +307,15 @@ class OSTreeSite:
         """Rebuild `delta-indexes/`, once for all new deltas."""
         run_tool(["ostree", "static-delta", "reindex", f"--repo={self.path}"], timeout_s=_TOOL_TIMEOUT_S)
 
-    def write_summary(self) -> None:
+    def served_heads(self) -> dict[str, str]:
+        """The summary's refs; nothing where it cannot be read."""
+        try:
+            refs, _ = parse(_SUMMARY_TYPE, read_if_there(self.path / "summary", _MAX_SUMMARY_BYTES))
+        except GVariantError:
+            return {}
+        return {ref: bytes(checksum).hex() for ref, (_, checksum, _) in refs}
+
+    def write_summary(self, key: SigningKey | None = None) -> None:  # noqa: ARG002 - its own are told in `signing`
         """The summary that clients read refs (and, before 2020.8, deltas) from.
 
         A Flatpak repository's has more in it, which only Flatpak's own tool writes.
@@ -332,6 +357,9 @@ def is_flatpak(repository: OSTreeRepository) -> bool:
     """
     refs = (commit for ref, commit in repository.read_refs().items() if ref.startswith(("app/", "runtime/")))
     return any("xa.metadata" in repository.read_commit(commit).metadata for commit in islice(refs, _MOST_LOOKED_AT))
+
+
+_path_of = lru_cache(maxsize=1 << 18)(relative_delta_path)
 
 
 @lru_cache(maxsize=1 << 16)

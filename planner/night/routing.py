@@ -8,19 +8,20 @@ from dataclasses import dataclass
 
 from planner.demand.cohorts import Cohort
 from planner.demand.layers import layer_steps
+from planner.demand.policy import Policy
 from planner.history.records import History
 from planner.optimize.assemble import FULL_PULL, Assembly
-from planner.optimize.plan import Plan
+from planner.optimize.evaluate import Route
 from planner.publish.publisher import RepositoryTools
 from planner.publish.routes import Hop, LayerRoute, PublishedRoute
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What it takes to write a plan's routes."""
+    """What it takes to write routes: `ways` has one per cohort, in candidate rows."""
 
     assembly: Assembly
-    plan: Plan
+    ways: Sequence[Route]
     history: History
     tools: RepositoryTools
 
@@ -34,7 +35,7 @@ class Routing:
         return routes
 
     def _route(self, index: int, cohort: Cohort) -> PublishedRoute:
-        rows = self.plan.routes[index]
+        rows = self.ways[index]
         if rows is None:
             full_pull_bytes = int(self.assembly.problem.demands.full_pull_bytes[index])
             return PublishedRoute(ref=cohort.ref, target=cohort.target, wire_bytes=full_pull_bytes, hops=None)
@@ -79,3 +80,11 @@ class Routing:
                 wire_bytes=sum(map(self._wire_bytes, taken)),
                 hops=None if is_pulled else tuple(map(self._hop, taken)),
             )
+
+
+def find_waypoints(policy: Policy) -> dict[str, dict[str, str]]:
+    """For each base, the refs for which its clients must deploy another commit first, and which."""
+    found: dict[str, dict[str, str]] = {}
+    for base, ref, stop in policy.waypoints():
+        found.setdefault(base, {})[ref] = stop
+    return found

@@ -20,7 +20,8 @@ from planner.history.packages import fetch_packages, unpack_wheel
 from planner.history.records import LAYERS_KEY, VERSION_KEY
 from planner.history.store import Store
 from planner.history.trees import import_tree, natural_key, unite_trees
-from planner.scenario import CommitSection, Scenario, SourceSection
+from planner.scenario import Scenario
+from planner.scenario_sections import CommitSection, SourceSection
 
 _COMMIT_TIMEOUT_S = 3600.0
 _COMMON_PLACE = "base"

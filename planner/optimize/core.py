@@ -100,12 +100,16 @@ def _cohort_over(problem: Problem, net: Net, k: int, demands: tuple[int, ...], c
     edges = np.sort(net.candidate[chosen])
     edges = edges[(rows.target[edges] != base) & (rows.base[edges] != target)]
     max_hops = min(int(problem.demands.max_hops[first]), max(len(problem.commits) - 1, 0))
-    commits = len(problem.commits)
-    ahead = count_hops(commits, base, rows.base[edges], rows.target[edges], max_hops)
-    behind = count_hops(commits, target, rows.target[edges], rows.base[edges], max_hops)
-    is_usable: BoolArray = ahead[rows.base[edges]] + 1 + behind[rows.target[edges]] <= max_hops
-    edges = edges[is_usable]
-    last_hop = max_hops - behind[rows.target[edges]]
+    first_hop = last_hop = edges
+    if len(edges):
+        # Numbers of this cohort's own commits: among 1,000 streams it sees few of all.
+        commits, places = np.unique(np.r_[base, target, rows.base[edges], rows.target[edges]], return_inverse=True)
+        tails, heads = places[2 : 2 + len(edges)], places[2 + len(edges) :]
+        ahead = count_hops(len(commits), int(places[0]), tails, heads, max_hops)
+        behind = count_hops(len(commits), int(places[1]), heads, tails, max_hops)
+        is_usable: BoolArray = ahead[tails] + 1 + behind[heads] <= max_hops
+        edges, first_hop = edges[is_usable], ahead[tails[is_usable]] + 1
+        last_hop = np.where(rows.base[edges] == base, 1, max_hops - behind[heads[is_usable]])
     return Cohort(
         demands=demands,
         base=base,
@@ -115,8 +119,8 @@ def _cohort_over(problem: Problem, net: Net, k: int, demands: tuple[int, ...], c
         max_hops=max_hops,
         max_wire_bytes=float(problem.demands.max_wire_bytes[first]),
         edges=edges,
-        first_hop=ahead[rows.base[edges]] + 1,
-        last_hop=np.where(rows.base[edges] == base, 1, last_hop),
+        first_hop=first_hop,
+        last_hop=last_hop,
     )
 
 

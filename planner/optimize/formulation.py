@@ -26,6 +26,9 @@ from planner.optimize.reduce import Cohort
 LONGEST_LAYERED_HOPS = 6
 """Hop limits up to this are modelled in layers; beyond, the layers cost more columns than they tighten."""
 
+_NOTHING = np.zeros(0, dtype=np.int64)
+_NOT_INTEGRAL = np.zeros(1, dtype=bool)
+
 _LEAST_FLOW = 1e-6
 """Less flow than this is the solver's tolerance."""
 
@@ -188,6 +191,10 @@ def write_milp(
     rows, first = Rows(), len(kept.money)
     money, integral, blocks = [kept.money], [np.ones(first, dtype=bool)], []
     for cohort in cohorts:
+        if not len(cohort.edges) and cohort.max_wire_bytes == inf:
+            blocks.append(_write_full_pull(rows, money, integral, cohort, first))
+            first += 1
+            continue
         position, layer = _flow_columns(cohort)
         columns = CohortColumns(first=first, edge=cohort.edges[position], layer=layer, full_pull=first + len(position))
         _write_flow(rows, problem, cohort, columns)
@@ -218,6 +225,18 @@ def write_milp(
         limit_rows=limit_rows,
         limit_scale=limit_scale,
     )
+
+
+def _write_full_pull(
+    rows: Rows, money: list[FloatArray], integral: list[BoolArray], cohort: Cohort, first: int
+) -> CohortColumns:
+    """A cohort with nothing to choose: most of many are. The same rows and columns as of any other."""
+    row = rows.add(1, 1.0, 1.0)
+    rows.put(np.array([row]), np.array([first]), 1.0)
+    full_pull_money = cohort.full_pull_money if cohort.full_pull_money < inf else 0.0
+    money.append(np.array([cohort.clients * full_pull_money]))
+    integral.append(_NOT_INTEGRAL)
+    return CohortColumns(first=first, edge=_NOTHING, layer=_NOTHING, full_pull=first)
 
 
 def _write_flow(rows: Rows, problem: Problem, cohort: Cohort, columns: CohortColumns) -> None:

@@ -1,4 +1,4 @@
-"""Clients that keep layers apart, in a problem that knows only commits and candidates.
+"""Clients that keep layers apart, or cannot apply every codec, in a problem that knows only commits and candidates.
 
 Such a client reaches its target in one of two ways: by merged commits as everybody, or layer by layer, after which it
 unites them. The second is a walk, too: first along deltas of the first layer, then of the second, and so on. What it
@@ -10,6 +10,8 @@ is a merged one.
     S1-on-B1, apart  --B1→B4-->  B4 + [S1]  --S1→S2-->  S2-on-B4, apart
 
 States do not say where a walk goes, only what is done and what is held: walks to all targets share them.
+
+Clients that take the deltas of some codecs only walk on copies, too: of the commits, with copies of those deltas.
 """
 
 from __future__ import annotations
@@ -41,6 +43,10 @@ class Walks:
     target_of: Mapping[Cohort, int]
 
 
+NO_WALKS = Walks(names=(), copies=(), pulls=(), base_of={}, target_of={})
+"""Where all clients are alike."""
+
+
 @dataclass(frozen=True, slots=True)
 class _State:
     """A client whose first layers are `done`, the next one is `at` a commit, and those after it are `held`.
@@ -61,11 +67,45 @@ def find_walks(
     names: Mapping[str, str],
     full_pulls: Container[Step],
 ) -> Walks:
-    """The ways of all cohorts with layers; `names` are those of the problem's commits, in the order of its nodes.
+    """The ways of cohorts with layers, and of those that take some codecs only.
 
+    `names` are those of the problem's commits, in the order of its nodes;
     `full_pulls` are the layers that may be pulled in full.
     """
     walking = [cohort for cohort in cohorts if cohort.layers and cohort.base != cohort.target]
+    choosy = [cohort for cohort in cohorts if cohort.codecs is not None and not cohort.layers]
+    walks = _find_walks(history, walking, candidates, names, full_pulls) if walking else NO_WALKS
+    return _add_classes(walks, choosy, candidates, names) if choosy else walks
+
+
+def _add_classes(
+    walks: Walks, cohorts: Sequence[Cohort], candidates: Sequence[Candidate], names: Mapping[str, str]
+) -> Walks:
+    """Commits once more for each set of codecs that some clients are limited to, and copies of their deltas there."""
+    numbers = {commit: number for number, commit in enumerate(names)}
+    own_names, copies = list(walks.names), list(walks.copies)
+    base_of, target_of = dict(walks.base_of), dict(walks.target_of)
+    for codecs in sorted({cohort.codecs for cohort in cohorts if cohort.codecs is not None}):
+        first = len(names) + len(own_names)
+        own_names += [f"{name or '(empty)'}, by {' or '.join(codecs) or 'nothing'}" for name in names.values()]
+        copies += [
+            (row, first + numbers[one.base], first + numbers[one.target])
+            for row, one in enumerate(candidates)
+            if one.codec in codecs
+        ]
+        for cohort in cohorts:
+            if cohort.codecs == codecs:
+                base_of[cohort], target_of[cohort] = first + numbers[cohort.base], first + numbers[cohort.target]
+    return Walks(names=tuple(own_names), copies=tuple(copies), pulls=walks.pulls, base_of=base_of, target_of=target_of)
+
+
+def _find_walks(
+    history: History,
+    walking: Sequence[Cohort],
+    candidates: Sequence[Candidate],
+    names: Mapping[str, str],
+    full_pulls: Container[Step],
+) -> Walks:
     walker = _Walker(history, candidates, names, full_pulls, dict.fromkeys(cohort.target for cohort in walking))
     starts = {base: walker.start(base) for base in dict.fromkeys(cohort.base for cohort in walking)}
     return Walks(

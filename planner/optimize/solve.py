@@ -26,7 +26,8 @@ from planner.optimize.plan import OPTIMAL_GAP, Plan, Status, relative_gap
 from planner.optimize.problem import Problem
 from planner.optimize.pursuit import Pursuit
 from planner.optimize.reduce import Cohort, reduce_cohorts
-from planner.optimize.rooted import bound_rooted, is_rooted, search_closer, search_rooted
+from planner.optimize.rooted import RootedPlan, bound_rooted, is_rooted, search_closer, search_rooted
+from planner.optimize.rooted_width import close_trees
 from planner.optimize.routes import cheapest_within_bytes
 from planner.optimize.search import Search
 from planner.optimize.search_kernels import Routes
@@ -68,6 +69,9 @@ _MOST_REPRICED_STREAMS = 300
 
 _FIRST_TREES = 0.2
 """Part of the time left after which what no cheaper plan can use is dropped; trees have half of it in all."""
+
+_WIDTH_UNTIL, _LAST_STEPS = 0.85, 0.1
+"""Part of that time after which commits are no longer eliminated, and what steps may take where the bound is there."""
 
 _MOST_IDLE_CYCLES = 10
 _LEAST_GAIN = 1e-3
@@ -319,32 +323,40 @@ class _Run:
 
     def _search_trees(self) -> None:
         """Trees to one root within the limits (dataset versioning), and a bound at prices of the limits."""
-        known, left_s, start = self.known, self.left_s(), self.options.start
-        found = search_rooted(
-            self.problem,
-            self.net,
-            seed=self.options.seed,
-            is_time_up=lambda: self.left_s() < (1 - _FIRST_TREES) * left_s or self.is_time_up(),
-            start=start.routes if start is not None else None,
-        )
+        known, left_s, start, seed = self.known, self.left_s(), self.options.start, self.options.seed
+        routes = start.routes if start is not None else None
+        least_s = (1 - _FIRST_TREES) * left_s
+
+        def is_up() -> bool:
+            return self.left_s() <= least_s or self.is_time_up()
+
+        found = search_rooted(self.problem, self.net, seed=seed, is_time_up=is_up, start=routes)
         self.methods.append("annealed trees, primal-dual steps")
         if found is None:
             return
-        found = search_closer(
-            self.problem,
-            self.net,
-            found,
-            seed=self.options.seed,
-            is_time_up=lambda: self.left_s() < left_s / 2 or self.is_time_up(),
-        )
+        least_s = (1 - _WIDTH_UNTIL) * left_s
+        found = self._close_in(found, is_up)
+        if not known.is_proven():
+            least_s = min(left_s / 2, self.left_s() / 2)
+            found = search_closer(self.problem, self.net, found, seed=seed, is_time_up=is_up)
         known.keep_better(evaluate(self.problem, found.selection))
-        bound = bound_rooted(
-            self.problem, self.net, known.cost(), found.prices, seed=self.options.seed, is_time_up=self.is_time_up
-        )
+        # Where the bound is there already, this is for what a certificate shows, and short.
+        least_s = self.left_s() - _LAST_STEPS * left_s if known.is_proven() else 0.0
+        bound = bound_rooted(self.problem, self.net, known.cost(), found.prices, seed=seed, is_time_up=is_up)
         prices = (bound.price_per_stored_byte, bound.price_per_cpu_s)
         known.keep_duals(bound.bound, bound.potentials, prices)
         known.raise_bound(min(bound.branched_bound, known.cost()))
         self._note_prices(prices)
+
+    def _close_in(self, found: RootedPlan, is_time_up: Callable[[], bool]) -> RootedPlan:
+        """A bound, and maybe a better plan, where the graph is nearly a tree; the best plan known."""
+        closed = close_trees(self.problem, self.net, found, gap=self.known.asked_gap, is_time_up=is_time_up)
+        if closed is None:
+            return found
+        self.methods.append("elimination")
+        self.known.keep_better(evaluate(self.problem, closed.plan.selection))
+        self.known.raise_bound(min(closed.bound, self.known.cost()))
+        return closed.plan
 
     def _note_prices(self, prices: PricePair) -> None:
         for name, price in zip(SHADOW_UNITS, prices, strict=True):

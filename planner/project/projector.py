@@ -23,6 +23,7 @@ from planner.project.quantities import (
     Quantity,
     Terms,
 )
+from planner.project.recall import PairTerms, TermsMemory
 
 Pair = tuple[str, str]
 """Base and target."""
@@ -30,6 +31,14 @@ Pair = tuple[str, str]
 # Bytes of a superblock beside the commit's and 33 for each object: header, ends, endianness and codec, one part.
 _SUPERBLOCK_BYTES = 320
 _NAMED_OBJECT_BYTES = 33
+
+# Of each quantity: where its terms begin among all numbers of a pair, and how many there are.
+_TERMS = {
+    Quantity.WIRE_BYTES: (1, 5),
+    Quantity.SERVER_CPU_S: (6, 4),
+    Quantity.CLIENT_CPU_S: (10, 4),
+    Quantity.PEAK_MEMORY_BYTES: (14, 3),
+}
 
 # Relative errors of one difference's projection, and of those of a candidate together, once packed.
 _ALONE_ERROR, _COMMON_ERROR = 0.08, 0.02
@@ -41,6 +50,16 @@ class _Terms:
 
     of: Mapping[Quantity, tuple[float, ...]]
     doubt_bytes: float
+
+    def numbers(self) -> PairTerms:
+        """All of it, one after the other."""
+        return (self.doubt_bytes, *(term for quantity in _TERMS for term in self.of[quantity]))
+
+    @classmethod
+    def of_numbers(cls, numbers: PairTerms) -> _Terms:
+        """What `numbers` gave."""
+        of = {quantity: numbers[first : first + count] for quantity, (first, count) in _TERMS.items()}
+        return cls(of=of, doubt_bytes=numbers[0])
 
 
 class Projector:
@@ -63,7 +82,8 @@ class Projector:
         self._pool = pool
         self._finder = ChangeFinder(contents, pool)
         self._look_at_contents = look_at or Looker(contents, pool).look_at
-        self._terms: dict[Pair, _Terms] = {}
+        self._memory = TermsMemory(pool, contents.objects.history)
+        self._terms = {pair: _Terms.of_numbers(numbers) for pair, numbers in self._memory.recall().items()}
 
     def project(
         self,
@@ -81,7 +101,10 @@ class Projector:
         wanted, known = list(dict.fromkeys(pairs)), dict(measured or {})
         if not wanted:
             return {}
+        recalled = set(self._terms)
         self._look_at([*wanted, *known])
+        if not recalled.issuperset((*wanted, *known)):
+            self._memory.keep({pair: one.numbers() for pair, one in self._terms.items()}, [*wanted, *known])
         if known:
             beliefs = self.terms(list(known)).learn(beliefs, _columns(known.values()))
         terms = self.terms(wanted)

@@ -4,8 +4,10 @@
    it appears whole or not at all. What is published already is never touched: a stale index over a delta that
    was rewritten is a hard failure for a stock client.
 2. The delta indexes are rebuilt once, always: a run that was killed here left deltas that nobody finds yet.
-3. The route index is written, each file atomically: routes only name deltas that are there and on the disk.
-4. The summary comes last.
+3. The route index is written, each file atomically: routes only name deltas that are there and on the disk. Routes to
+   the heads that the summary still names stay in it.
+4. The summary is written.
+5. The route index is written again without the routes to the heads before.
 
 A run that is killed between any two steps leaves more deltas than routes, which is harmless, never the reverse.
 """
@@ -25,6 +27,7 @@ from planner.delta.paths import SUPERBLOCK
 from planner.errors import BuildError, InputError, PublishError
 from planner.history.files import full_disk_as_error, sync_directory, write_atomically
 from planner.publish.routes import MAX_INDEX_BYTES, PublishedRoute, format_index, index_path, parse_index
+from planner.publish.signatures import SigningKey, sign_with
 from planner.weigh.candidates import Candidate
 from planner.weigh.catalogue import Artifact
 
@@ -45,8 +48,11 @@ class RepositoryTools(Protocol):
     def reindex(self) -> None:
         """Make the deltas that are in place findable."""
 
-    def write_summary(self) -> None:
-        """Tell clients what the refs are."""
+    def served_heads(self) -> dict[str, str]:
+        """What clients are told that the refs are; nothing where they are not told yet."""
+
+    def write_summary(self, key: SigningKey | None = None) -> None:
+        """Tell clients what the refs are; with a key, where the file is of our own format, they can check it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +70,16 @@ def publish(
     pool: Pool,
     artifacts: Sequence[Artifact],
     routes: Mapping[str, Sequence[PublishedRoute]],
+    key: SigningKey | None = None,
+    *,
+    passing: Mapping[str, Sequence[PublishedRoute]] | None = None,
+    waypoints: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Published:
     """Publish artifacts, then the routes per base, then the summary. Idempotent.
+
+    `passing` are routes of the state before, for clients that read the summary just before it is replaced. `waypoints`
+    are, by base and ref, commits that clients must deploy first. With a key
+    the route indexes are signed, those of an earlier night or key again, and so is a summary of ours.
 
     Raises:
         PublishError: a route needs a delta that is neither published nor among the artifacts, or clients would
@@ -79,13 +93,20 @@ def publish(
         _check_artifact(pool, artifact)
         _check_place(tools, artifact.candidate)
     _check_hops(tools, artifacts, routes)
-    indexes = {base: _format_index(base, of_base) for base, of_base in routes.items()}
+    stops = waypoints or {}
+    indexes = {base: _format_index(base, routes.get(base, ()), stops.get(base), key) for base in {*routes, *stops}}
+    between = {
+        base: _format_index(base, [*routes.get(base, ()), *old], stops.get(base), key)
+        for base, old in (passing or {}).items()
+    }
     try:
         with full_disk_as_error(tools.path):
             _put_all_in_place(tools, pool, [artifact.candidate for artifact in missing])
             tools.reindex()
-            written, removed = _write_indexes(tools.path, indexes)
-            tools.write_summary()
+            written, removed = _write_indexes(tools.path, indexes | between)
+            tools.write_summary(key)
+            if between:
+                _write_indexes(tools.path, indexes)
     except OSError as error:
         raise PublishError("the system refused", path=str(tools.path), reason=str(error)) from error
     new = {artifact.candidate for artifact in missing}
@@ -102,9 +123,10 @@ def is_published(tools: RepositoryTools, candidate: Candidate) -> bool:
     return tools.holds(candidate.base, candidate.target, candidate.codec)
 
 
-def is_delta(folder: Path) -> bool:
+def is_delta(folder: Path | str) -> bool:
     """Whether the file is there that clients fetch first: a dead generator leaves an empty folder."""
-    return any((folder / name).is_file() for name in (SUPERBLOCK, DELTA_FILE))
+    # A night asks about each of 10^5 pairs, most of which have no delta: Paths would take ten times as long.
+    return any(os.path.isfile(f"{folder}/{name}") for name in (SUPERBLOCK, DELTA_FILE))  # noqa: PTH113
 
 
 def _check_artifact(pool: Pool, artifact: Artifact) -> None:
@@ -135,14 +157,15 @@ def _check_hops(
                     raise PublishError("a route needs a delta that was not built", base=base, delta=hop.path)
 
 
-def _format_index(base: str, routes: Sequence[PublishedRoute]) -> bytes:
+def _format_index(
+    base: str, routes: Sequence[PublishedRoute], waypoints: Mapping[str, str] | None, key: SigningKey | None
+) -> bytes:
     """The index file's bytes, which were read as clients will read them."""
-    text = format_index(base, routes)
+    data = sign_with(format_index(base, routes, waypoints).encode(), key)
     try:
-        parse_index(text, base)
+        parse_index(data.decode(), base)
     except InputError as error:
         raise PublishError("clients would refuse the routes", base=base, reason=str(error)) from error
-    data = text.encode()
     if len(data) > MAX_INDEX_BYTES:
         raise PublishError("has too many routes for one index", base=base, got=len(data), max_bytes=MAX_INDEX_BYTES)
     return data

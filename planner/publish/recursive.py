@@ -11,8 +11,9 @@ Source: libostree, `ostree-repo-static-delta-private.h`: "deltas to fetch and ap
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 from planner.build.pool import EXTENSION_PATH
 from planner.delta.paths import SUPERBLOCK, relative_path
@@ -29,9 +30,10 @@ RECURSIVE_PATH = f"{EXTENSION_PATH}/recursive"
 def write_recursive(
     repository: OSTreeRepository, history: History, routes: Mapping[str, Sequence[PublishedRoute]]
 ) -> int:
-    """Write a superblock for each route of two hops or more, in place of those that were there; how many.
+    """Write a superblock for each route of two hops or more, and remove those of other routes; how many there are.
 
-    Of several routes between the same commits the longest is told, as its clients can follow them all.
+    What is there already is left alone. Of several routes between the same commits the longest is told, as its clients
+    can follow them all.
     """
     folder = repository.path / RECURSIVE_PATH
     chosen: dict[tuple[str, str], PublishedRoute] = {}
@@ -39,7 +41,7 @@ def write_recursive(
         for route in sorted(of_base, key=lambda one: len(one.hops or ())):
             if route.hops and len(route.hops) > 1 and not route.layers:
                 chosen[base, route.target] = route
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove_others(folder, {str(folder / relative_path(base, target)) for base, target in chosen})
     for (base, target), route in sorted(chosen.items()):
         stops = [base, *(hop.commit for hop in route.hops or ())]
         superblock = Superblock(
@@ -50,7 +52,18 @@ def write_recursive(
             parts=(),
             prerequisites=tuple(pairwise(stops)),
         )
-        path = folder / relative_path(base, target) / SUPERBLOCK
-        path.parent.mkdir(parents=True)
-        write_atomically(path, write_superblock(superblock))
+        _write_if_new(folder / relative_path(base, target) / SUPERBLOCK, write_superblock(superblock))
     return len(chosen)
+
+
+def _write_if_new(path: Path, data: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+
+
+def _remove_others(folder: Path, wanted: Collection[str]) -> None:
+    """Remove the folders of deltas that are not wanted; these are two levels below `deltas`."""
+    for path in folder.glob("deltas/*/*"):
+        if str(path) not in wanted:
+            shutil.rmtree(path, ignore_errors=True)

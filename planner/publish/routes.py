@@ -2,6 +2,7 @@
 
     deltaplan-routes/1                            UTF-8, one space between words
     base 3f0c...                                  the commit a client is on, or `empty`
+    waypoint device/s4 0e0e...                    whoever wants this ref deploys that commit first, and comes again
     route device/s1 8a31... 2 123456              ref (or -), end commit, hops, bytes in all
     hop 1 77b2... hdiffpatch 100000 deltas/...    number, commit after the hop, codec, bytes, the delta's folder
     hop 2 8a31... hdiffpatch 23456 deltas/...
@@ -11,20 +12,22 @@
     hop 1 77b2... hdiffpatch 40000 deltas/...
     layer 2 c0de... 8d9f... full 5678             this layer is pulled in full
     end
+    signature ed25519 3f0c... MEUC...             where the server has a key; see `signatures`
 
 A base may have several routes to one target, for clients that may follow fewer hops: those by layers first, then the
-longest, and a client takes the first that it can follow. The last line tells a reader that nothing was cut off.
+longest, and a client takes the first that it can follow. The line `end` tells a reader that nothing was cut off.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from planner.build.pool import EXTENSION_PATH
 from planner.errors import InputError
 from planner.history.records import is_checksum
+from planner.publish.signatures import is_signature
 
 FORMAT = "deltaplan-routes/1"
 MAX_INDEX_BYTES = 1_000_000
@@ -82,9 +85,10 @@ def index_path(base: str) -> str:
     return f"{EXTENSION_PATH}/routes/{base or 'empty'}"
 
 
-def format_index(base: str, routes: Sequence[PublishedRoute]) -> str:
+def format_index(base: str, routes: Sequence[PublishedRoute], waypoints: Mapping[str, str] | None = None) -> str:
     """The index file's text; the same routes give the same text."""
     lines = [FORMAT, f"base {base or 'empty'}"]
+    lines += [f"waypoint {ref} {commit}" for ref, commit in sorted((waypoints or {}).items())]
     order = sorted(routes, key=lambda r: (r.ref or "-", r.target, -len(r.layers), -len(r.hops or ()), r.wire_bytes))
     for route in order:
         kind = "full" if route.hops is None else f"layers:{len(route.layers)}" if route.layers else str(len(route.hops))
@@ -105,21 +109,40 @@ def _hop_lines(hops: Sequence[Hop]) -> list[str]:
 
 
 def parse_index(text: str, base: str) -> tuple[PublishedRoute, ...]:
-    """The routes in an index file that came from a server; everything is checked.
+    """The routes in an index file that came from a server; everything is checked but a signature behind the end.
 
     Raises:
         InputError: it is cut off, malformed, or for another base; the error names the line.
     """
     lines = text.split("\n")
+    if lines[-3:-2] == ["end"] and is_signature(lines[-2]):
+        del lines[-2]
     if lines[:2] != [FORMAT, f"base {base or 'empty'}"]:
         raise InputError("is no route index of this base", path="routes:1", base=base or "empty")
     if lines[-2:] != ["end", ""]:
         raise InputError("is cut off", path=f"routes:{len(lines)}")
-    return tuple(_parse_routes(lines, base))
+    return tuple(_parse_routes(lines, base, len(parse_waypoints(text))))
 
 
-def _parse_routes(lines: list[str], base: str) -> Iterator[PublishedRoute]:
-    reader = _Lines(lines)
+def parse_waypoints(text: str) -> dict[str, str]:
+    """For each ref that has one, the commit to deploy before the ref's head.
+
+    Raises:
+        InputError: such a line is malformed, or there are two for one ref.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n")[2:], start=3):
+        words = line.split(" ")
+        if words[0] != "waypoint":
+            break
+        if len(words) != 3 or not _REF.fullmatch(words[1]) or not is_checksum(words[2]) or words[1] in found:
+            raise InputError("is no waypoint line", path=f"routes:{number}", got=line[:200])
+        found[words[1]] = words[2]
+    return found
+
+
+def _parse_routes(lines: list[str], base: str, waypoints: int) -> Iterator[PublishedRoute]:
+    reader = _Lines(lines, 2 + waypoints)
     while reader.number < reader.end:
         words = reader.words()
         if len(words) != 5 or words[0] != "route" or not _REF.fullmatch(words[1]) or not is_checksum(words[2]):

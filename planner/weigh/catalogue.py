@@ -7,19 +7,16 @@ row: a killed run keeps what it measured.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-from planner.errors import InputError
-from planner.history.databases import database_error
+from planner.history.databases import Database
 from planner.weigh.candidates import Candidate, Need, Weight, WeightStatus
 
 _SCHEMA_VERSION = 2
 _TABLES = frozenset({"weights", "artifacts", "failures"})
-_LOCK_TIMEOUT_S = 30.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS weights (
     base TEXT NOT NULL, target TEXT NOT NULL, codec TEXT NOT NULL,
@@ -54,66 +51,22 @@ class Artifact:
     wire_bytes: int
 
 
-class Catalogue:
+class Catalogue(Database):
     """The catalogue in one file; use as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create.
-
-        Raises:
-            InputError: the file cannot be opened, is no catalogue, or is one of another version.
-            SpaceError: the disk is full.
-            BusyError: another process kept the file locked for long.
-        """
-        self._path = str(path)
-        try:
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT_S)
-        except sqlite3.Error as error:
-            raise database_error(error, "the catalogue", self._path, "cannot be opened") from error
-        try:
-            self._prepare()
-        except sqlite3.Error as error:
-            self.close()
-            raise database_error(error, "the catalogue", self._path, "is not a catalogue") from error
-        except InputError:
-            self.close()
-            raise
-
-    def _prepare(self) -> None:
-        """Make the tables of a new file; refuse a file of something else before anything is written to it."""
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        if (version != 0 or tables) and not tables >= _TABLES:
-            raise InputError("is not a catalogue", path=self._path, reason="it is a database of something else")
-        if version not in range(_SCHEMA_VERSION + 1):
-            raise InputError("is a catalogue of another version", path=self._path, got=version, known=_SCHEMA_VERSION)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        if version < _SCHEMA_VERSION:
-            # Later versions only add tables.
-            # Immediate: of two processes that open a new file, the second waits and then finds the tables.
-            script = f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
-            self._connection.executescript(script)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-
-    def _write(self, statement: str, values: Iterable[object]) -> None:
-        try:
-            self._connection.execute(statement, tuple(values))
-        except sqlite3.OperationalError as error:
-            raise database_error(error, "the catalogue", self._path, "cannot be written") from error
+        """Open or create. Raises as `Database`."""
+        super().__init__(path, name="catalogue", version=_SCHEMA_VERSION, tables=_TABLES, schema=_SCHEMA)
+        self._known: dict[WeightStatus, dict[Candidate, Weight]] = {}
+        self._version = 0
 
     def record_weight(self, candidate: Candidate, weight: Weight) -> None:
         """Keep a weight; a measured one never replaces a projected one, they stand side by side."""
-        self._write(
-            "INSERT OR REPLACE INTO weights VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        self.record_weights({candidate: weight})
+
+    def record_weights(self, weights: Mapping[Candidate, Weight]) -> None:
+        """Keep several weights, all or none of them: a night projects tens of thousands."""
+        rows = [
             (
                 *_key(candidate),
                 weight.wire_bytes,
@@ -122,11 +75,44 @@ class Catalogue:
                 weight.client_cpu_s,
                 weight.peak_memory_bytes,
                 str(weight.status),
-            ),
-        )
+            )
+            for candidate, weight in weights.items()
+        ]
+        with self._transaction():
+            for row in rows:
+                self.write("INSERT OR REPLACE INTO weights VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        for status in {weight.status for weight in weights.values()}:
+            self._known.pop(status, None)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Inside, everything is written or nothing."""
+        self.write("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self.write("COMMIT")
+
+    def state(self) -> tuple[int, ...]:
+        """Numbers that change whenever something is recorded."""
+        tables = ("weights", "artifacts", "failures", "needs")
+        counts = [f"(SELECT count(*) FROM {one}), (SELECT max(rowid) FROM {one})" for one in tables]  # noqa: S608
+        row = self._connection.execute(f"SELECT {', '.join(counts)}").fetchone()
+        return tuple(number or 0 for number in row)
 
     def weights(self, status: WeightStatus = WeightStatus.MEASURED) -> dict[Candidate, Weight]:
-        """Every weight of one status."""
+        """Every weight of one status; read once, until this connection or another one writes."""
+        # SQLite's number for what other connections have written.
+        version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        if version != self._version:
+            self._version, self._known = version, {}
+        if status not in self._known:
+            self._known[status] = self._read_weights(status)
+        return dict(self._known[status])
+
+    def _read_weights(self, status: WeightStatus) -> dict[Candidate, Weight]:
         rows = self._connection.execute("SELECT * FROM weights WHERE status = ? ORDER BY 1, 2, 3", (str(status),))
         return {
             Candidate(base=base, target=target, codec=codec): Weight(
@@ -153,7 +139,7 @@ class Catalogue:
     def record_artifact(self, artifact: Artifact) -> None:
         """Remember a proven artifact."""
         values = (*_key(artifact.candidate), artifact.digest, artifact.wire_bytes)
-        self._write("INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?, ?)", values)
+        self.write("INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?, ?)", values)
 
     def artifacts(self) -> dict[Candidate, Artifact]:
         """Every artifact that was proven, whether its files are still there or not."""
@@ -167,15 +153,10 @@ class Catalogue:
     def record_needs(self, candidate: Candidate, needs: Iterable[Need]) -> None:
         """Keep what of a candidate's weight others may share, in place of what was kept before."""
         rows = [(*_key(candidate), need.key, need.stored_bytes, need.server_cpu_s) for need in needs]
-        self._write("BEGIN IMMEDIATE", ())
-        try:
-            self._write("DELETE FROM needs WHERE base = ? AND target = ? AND codec = ?", _key(candidate))
+        with self._transaction():
+            self.write("DELETE FROM needs WHERE base = ? AND target = ? AND codec = ?", _key(candidate))
             for row in rows:
-                self._write("INSERT INTO needs VALUES (?, ?, ?, ?, ?, ?)", row)
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._write("COMMIT", ())
+                self.write("INSERT INTO needs VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def needs(self) -> dict[Candidate, tuple[Need, ...]]:
         """For each candidate that has any, what others may share, by key."""
@@ -190,7 +171,7 @@ class Catalogue:
 
     def record_failure(self, candidate: Candidate, reason: str) -> None:
         """Remember that a candidate cannot be built, so that no night tries it again."""
-        self._write("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", (*_key(candidate), reason))
+        self.write("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", (*_key(candidate), reason))
 
     def failures(self) -> dict[Candidate, str]:
         """Candidates that could not be built, with the reason."""

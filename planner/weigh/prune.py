@@ -30,6 +30,8 @@ class Surroundings:
     def own(self, candidate: Candidate, weight: Weight) -> Weight:
         """A weight without what others may pay: the least that the candidate costs."""
         needs = self.needs.get(candidate, ())
+        if not needs:
+            return weight
         return replace(
             weight,
             stored_bytes=max(0, weight.stored_bytes - sum(need.stored_bytes for need in needs)),
@@ -76,9 +78,9 @@ def _dominated(weighed: Weighed, around: Surroundings) -> Rejections:
     for candidate in sorted(weighed):
         pairs.setdefault((candidate.base, candidate.target), []).append(candidate)
     for rivals in pairs.values():
-        for loser in rivals:
+        for loser in rivals if len(rivals) > 1 else ():
+            least = around.own(loser, weighed[loser])
             for winner in rivals:
-                least = around.own(loser, weighed[loser])
                 is_worse = _is_no_better(least, weighed[winner])
                 if winner is not loser and is_worse and (not _is_no_better(weighed[winner], least) or winner < loser):
                     yield loser, f"dominated by {winner.codec} on the same pair"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from planner.build.builders import DELTA_FILE, StoreBuilder
+from planner.build.executors import Executor, LocalExecutor
 from planner.build.jobs import Failed, Made, run_jobs
 from planner.build.pool import Pool
 from planner.build.processes import Job, Refused
@@ -24,7 +26,7 @@ from planner.build.workshop import Report
 from planner.build.workshop_notes import Built
 from planner.errors import BuildError, PlannerError, RepositoryError, SpaceError, ToolError
 from planner.weigh.candidates import Candidate, WeightStatus
-from tests.build.worlds import World, list_paths, make_store
+from tests.build.worlds import World, list_paths, make_store, runs
 
 _WAIT_S = 30.0
 
@@ -52,7 +54,7 @@ def test_results_do_not_depend_on_the_number_of_workers(world: World, tmp_path: 
     seen = []
     for workers in (1, 3, 20):
         pool = Pool.of_repository(tmp_path / str(workers))
-        outcomes = list(run_jobs(StoreBuilder(world.path), pool, _candidates(world), workers=workers))
+        outcomes = list(run_jobs(StoreBuilder(world.path), pool, _candidates(world), executor=LocalExecutor(workers)))
         assert all(isinstance(outcome, Made) for outcome in outcomes)
         made = {outcome.artifact.candidate: outcome.artifact for outcome in outcomes if isinstance(outcome, Made)}
         assert made.keys() == set(_candidates(world))
@@ -65,7 +67,7 @@ def test_results_do_not_depend_on_the_number_of_workers(world: World, tmp_path: 
 
 def test_measured_weights_are_physical(world: World, pool: Pool) -> None:
     """Positive CPU, a client that does not work more than the server, and exactly the files' bytes."""
-    for outcome in run_jobs(StoreBuilder(world.path), pool, _candidates(world), workers=2):
+    for outcome in run_jobs(StoreBuilder(world.path), pool, _candidates(world), executor=LocalExecutor(2)):
         assert isinstance(outcome, Made)
         file_bytes = (pool.folder(outcome.artifact.candidate) / DELTA_FILE).stat().st_size
         weight = outcome.weight
@@ -77,7 +79,7 @@ def test_measured_weights_are_physical(world: World, pool: Pool) -> None:
 
 def test_no_candidates_are_no_jobs(world: World, pool: Pool) -> None:
     """An empty list gives nothing and touches nothing."""
-    assert list(run_jobs(StoreBuilder(world.path), pool, [], workers=2)) == []
+    assert list(run_jobs(StoreBuilder(world.path), pool, [], executor=LocalExecutor(2))) == []
     assert not pool.root.exists()
 
 
@@ -90,7 +92,7 @@ class Misbehaving:
 
     notes: Path
 
-    def prepare(self, candidates: Sequence[Candidate], *, workers: int, report: Report) -> None:
+    def prepare(self, candidates: Sequence[Candidate], *, executor: Executor, report: Report) -> None:
         """Nothing."""
 
     def build(self, base: str, target: str, codec: str, into: Path) -> Built:
@@ -167,7 +169,7 @@ def _wanted(*codecs: str) -> list[Candidate]:
 
 
 def _run(builder: Misbehaving, pool: Pool, *codecs: str, workers: int = 2) -> dict[str, Made | Failed]:
-    outcomes = list(run_jobs(builder, pool, _wanted(*codecs), workers=workers))
+    outcomes = list(run_jobs(builder, pool, _wanted(*codecs), executor=LocalExecutor(workers)))
     assert len(outcomes) == len(codecs)
     return {_codec(outcome): outcome for outcome in outcomes}
 
@@ -185,12 +187,15 @@ def _codec(outcome: Made | Failed) -> str:
         ("tool_killed", False, "SIGKILL"),
         ("io_error", False, "Input/output error"),
         ("no_memory", False, "MemoryError"),
+        ("defect", False, "process failed"),
+        ("unpicklable", False, "process failed"),
+        ("leave", False, "process failed"),
     ],
 )
 def test_a_job_that_fails_leaves_the_others_alone(
     builder: Misbehaving, pool: Pool, codec: str, is_final: bool, reason: str
 ) -> None:
-    """Only what the candidate itself must answer for is final; nothing of the job stays."""
+    """Only what the candidate itself must answer for is final, and no defect of ours; nothing of the job stays."""
     outcomes = _run(builder, pool, codec, "good")
     failed, made = outcomes[codec], outcomes["good"]
     assert isinstance(failed, Failed)
@@ -198,15 +203,14 @@ def test_a_job_that_fails_leaves_the_others_alone(
     assert failed.is_final is is_final
     assert reason in failed.reason
     pool.check(made.artifact)
-    assert list_paths(pool.root) == sorted(["good", f"good/empty-{1:064x}", f"good/empty-{1:064x}/{DELTA_FILE}", "tmp"])
+    paths = [path for path in list_paths(pool.root) if not path.startswith("notes")]
+    assert paths == sorted(["good", f"good/empty-{1:064x}", f"good/empty-{1:064x}/{DELTA_FILE}", "tmp"])
+    assert [path.name for path in (pool.root / "notes").rglob("*.json")] == [f"{made.artifact.digest}.json"]
 
 
 @pytest.mark.parametrize(
     ("codec", "error", "text"),
     [
-        ("defect", BuildError, "process failed"),
-        ("unpicklable", BuildError, "process failed"),
-        ("leave", BuildError, "process failed"),
         ("full_disk", SpaceError, "disk is full"),
         ("broken", RepositoryError, "is missing"),
         ("no_tool", ToolError, "not installed"),
@@ -215,7 +219,7 @@ def test_a_job_that_fails_leaves_the_others_alone(
 def test_what_is_not_the_candidates_fault_ends_the_run(
     builder: Misbehaving, pool: Pool, codec: str, error: type[PlannerError], text: str
 ) -> None:
-    """A defect, a full disk, a broken repository and a missing program are raised, and what runs beside is ended."""
+    """A full disk, a broken repository and a missing program are raised, and what runs beside is ended."""
     with pytest.raises(error, match=text):
         _run(builder, pool, "hang", codec, "good")
     _expect_no_process(builder)
@@ -224,7 +228,7 @@ def test_what_is_not_the_candidates_fault_ends_the_run(
 
 def test_closing_early_leaves_no_process_and_no_litter(builder: Misbehaving, pool: Pool) -> None:
     """Programs that a job started end with it; what was made before stays."""
-    with closing(run_jobs(builder, pool, _wanted("good", "hang", "hang"), workers=3)) as outcomes:
+    with closing(run_jobs(builder, pool, _wanted("good", "hang", "hang"), executor=LocalExecutor(3))) as outcomes:
         made = next(iter(outcomes))
         _wait_for(builder.notes / "hangs")
     assert isinstance(made, Made)
@@ -249,12 +253,30 @@ def test_a_killed_run_takes_its_jobs_along_and_clean_removes_its_litter(builder:
 _RUN = """
 import sys
 from pathlib import Path
+from planner.build.executors import LocalExecutor
 from planner.build.jobs import run_jobs
 from planner.build.pool import Pool
 from tests.build.test_jobs import Misbehaving, _wanted
 if __name__ == "__main__":
-    list(run_jobs(Misbehaving(Path(sys.argv[1])), Pool(Path(sys.argv[2])), _wanted("hang"), workers=1))
+    builder, pool = Misbehaving(Path(sys.argv[1])), Pool(Path(sys.argv[2]))
+    list(run_jobs(builder, pool, _wanted("hang"), executor=LocalExecutor(1)))
 """
+
+
+def test_a_delta_that_is_there_with_its_note_is_not_made_again(builder: Misbehaving, pool: Pool) -> None:
+    """A try whose worker was lost may have come that far; a damaged delta, or one without its note, is made again."""
+    first = _run(builder, pool, "good")["good"]
+    assert isinstance(first, Made)
+    for path in builder.notes.iterdir():
+        path.unlink()
+    assert _run(builder, pool, "good")["good"] == first
+    assert list(builder.notes.iterdir()) == []
+    (pool.folder(first.artifact.candidate) / DELTA_FILE).write_bytes(b"MADE")
+    assert isinstance(_run(builder, pool, "good")["good"], Made)
+    shutil.rmtree(pool.root / "notes")
+    assert isinstance(_run(builder, pool, "good")["good"], Made)
+    assert len(list(builder.notes.iterdir())) == 2
+    pool.check(first.artifact)
 
 
 def test_jobs_run_apart_from_the_caller(builder: Misbehaving, pool: Pool) -> None:
@@ -289,13 +311,6 @@ def _expect_no_process(builder: Misbehaving) -> None:
     """Every process that was noted ends; one that nobody reaps counts as ended."""
     for path in builder.notes.iterdir():
         deadline_s = time.monotonic() + _WAIT_S
-        while path.name.isdigit() and _is_running(path.name):
+        while path.name.isdigit() and runs(path.name):
             assert time.monotonic() < deadline_s, path
             time.sleep(0.01)
-
-
-def _is_running(process: str) -> bool:
-    try:
-        return Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

@@ -22,11 +22,11 @@ def pool(tmp_path: Path) -> Pool:
     return Pool.of_repository(tmp_path)
 
 
-def _admit(pool: Pool, content: bytes = b"superblock") -> Artifact:
+def _admit(pool: Pool, content: bytes = b"superblock", note: bytes | None = None) -> Artifact:
     with pool.making() as folder:
         (folder / "0").write_bytes(b"part")
         (folder / "superblock").write_bytes(content)
-        return pool.admit(CANDIDATE, folder)
+        return pool.admit(CANDIDATE, folder, note=note)
 
 
 def test_an_admitted_delta_is_there_and_whole(pool: Pool) -> None:
@@ -197,3 +197,25 @@ def test_discard_leaves_published_links_alone(pool: Pool, tmp_path: Path) -> Non
     pool.discard(CANDIDATE)
     assert not pool.has(artifact)
     assert (tmp_path / "published").read_bytes() == b"part"
+
+
+def test_the_first_of_two_noted_deltas_stays(pool: Pool) -> None:
+    """A worker that was believed lost may be the faster one; both get what is there, and its own note."""
+    first = _admit(pool, note=b"first")
+    second = _admit(pool, b"SUPERBLOCK", note=b"second")
+    assert second == first
+    pool.check(first)
+    assert pool.find_note(CANDIDATE) == b"first"
+    assert list_paths(pool.root / "tmp") == []
+
+
+def test_a_note_is_of_its_delta_only(pool: Pool) -> None:
+    """One that was replaced by another without a note has none; a discarded one leaves none."""
+    _admit(pool, note=b"first")
+    _admit(pool, b"SUPERBLOCK")
+    assert pool.find_note(CANDIDATE) is None
+    _admit(pool, note=b"again")
+    assert pool.find_note(CANDIDATE) == b"again"
+    pool.discard(CANDIDATE)
+    assert pool.find_note(CANDIDATE) is None
+    assert list((pool.root / "notes").rglob("*.json")) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from planner.build import projecting
+from planner.build.executors import LocalExecutor
 from planner.build.pool import Pool
 from planner.build.projecting import project_candidates
 from planner.build.workshop import Workshop
@@ -48,7 +49,9 @@ def weigh(wire_bytes: int, server_cpu_s: float = 1.0) -> Weight:
 def project(
     workshop: Workshop, history: History, wanted: list[Candidate], measured: dict[Candidate, Weight] | None = None
 ) -> dict[Candidate, Projection]:
-    return project_candidates(workshop, history, wanted, measured or {}, workers=2, report=lambda *_: None)
+    return project_candidates(
+        workshop, history, wanted, measured or {}, executor=LocalExecutor(2), report=lambda *_: None
+    )
 
 
 def test_each_codec_has_projections_but_composed(world: World, workshop: Workshop) -> None:

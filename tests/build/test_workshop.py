@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from planner.build.builders import OSTreeBuilder
+from planner.build.executors import LocalExecutor
 from planner.build.pool import Pool
 from planner.build.workshop import Workshop
 from planner.delta.difference_pool import DifferencePool
@@ -37,7 +38,9 @@ def prepare(builder: OSTreeBuilder, pairs: list[tuple[str, str]], settings_share
     """Order native deltas, with every group of pieces in a part of its own; the progress that was reported."""
     steps: Steps = []
     workshop = share_all(builder.workshop, settings_shared_bytes)
-    workshop.prepare(pairs, workers=2, report=lambda step, done, total, _: steps.append((step, done, total)))
+    workshop.prepare(
+        pairs, executor=LocalExecutor(2), report=lambda step, done, total, _: steps.append((step, done, total))
+    )
     return steps
 
 

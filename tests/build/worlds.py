@@ -121,6 +121,14 @@ def list_paths(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+def runs(process: str) -> bool:
+    """Whether a process runs; one that nobody reaps does not."""
+    try:
+        return Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def rewrite_header(delta: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
     """The same delta with another header."""
     start = len(MAGIC) + 4

@@ -172,7 +172,7 @@ def test_a_person_reads_tables_and_programs_read_nothing_else_on_stdout(tmp_path
     assert "Against what peers would build" in done.stdout
     assert "weigh 1/" in done.stderr
     again = deltaplan("nightly", scenario, "--work", work, "--json")
-    assert json.loads(again.stdout)["built"]["made"] == 0
+    assert json.loads(again.stdout)["night"]["jobs"] == []
 
 
 def test_a_client_of_the_store_is_updated_in_place(tmp_path: Path) -> None:
@@ -197,6 +197,34 @@ def test_a_client_of_the_store_is_updated_in_place(tmp_path: Path) -> None:
     for name, path in original.items():
         if path.is_file():
             assert (tmp_path / "tree" / name).read_bytes() == path.read_bytes()
+
+
+def test_a_client_with_keys_asks_for_signed_routes_and_does_not_go_back(tmp_path: Path) -> None:
+    """`--key` of any of several files, and `--allow-downgrade`; a refusal has the status of not arriving."""
+    from planner.history.store import Store  # noqa: PLC0415
+    from planner.night.opening import open_night  # noqa: PLC0415
+
+    scenario, work = write_world(tmp_path), tmp_path / "work"
+    for name in ("key", "other"):
+        assert deltaplan("keys", "new", tmp_path / name).returncode == 0
+    scenario.write_text(f'{scenario.read_text()}\n[publish]\nsigning_key = "key"\n')
+    assert deltaplan("nightly", scenario, "--work", work).returncode == 0
+    night = open_night(scenario, work=work)
+    newest, older = night.history.resolve("device"), night.history.resolve("B3")
+    with night.site.serve() as remote:
+        night.site.make_client(remote, tmp_path / "client", [newest], night.objects)
+    store = Store.open(tmp_path / "client")
+    store.write_ref("base", newest)
+    update = ("follow", "--client", store.path, "--remote", work / "repository", "--ref", "base")
+    unknown = deltaplan(*update, "--key", tmp_path / "other.pub")
+    assert (unknown.returncode, "not trusted" in unknown.stderr) == (8, True)
+    keys = ("--key", tmp_path / "other.pub", "--key", tmp_path / "key.pub")
+    refused = deltaplan(*update, *keys)
+    assert (refused.returncode, "--allow-downgrade" in refused.stderr) == (8, True)
+    assert store.read_refs() == {"base": newest}
+    done = deltaplan(*update, *keys, "--allow-downgrade")
+    assert done.returncode == 0, done.stderr
+    assert store.read_refs() == {"base": older}
 
 
 def _break(scenario: Path, old: str, new: str) -> None:

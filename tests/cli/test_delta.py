@@ -167,18 +167,6 @@ def test_each_key_signs_and_none_is_shown(world: World, tmp_path: Path) -> None:
             assert "OK" in run_ostree("static-delta", "verify", f"--repo={world.path}", signed, key)
 
 
-def test_without_its_package_signing_says_what_to_install(world: World, tmp_path: Path) -> None:
-    (tmp_path / "cryptography.py").write_text("raise ImportError\n")
-    path = tmp_path / "superblock"
-    arguments = ("delta", f"--repo={world.path}", "main", f"--filename={path}", "--inline")
-    assert deltaplan(*arguments, PYTHONPATH=str(tmp_path)).returncode == 0
-    path.unlink()
-    done = deltaplan(*arguments, f"--sign={SECRET[0]}", PYTHONPATH=str(tmp_path))
-    assert done.returncode == 9
-    assert "pip install 'delta-planner[sign]'" in done.stderr
-    assert not path.exists()
-
-
 def test_sizes_are_the_stock_tools_in_decimal_megabytes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Settings] = []
 

@@ -12,6 +12,7 @@ from threading import Thread
 
 from planner.errors import FollowError
 from planner.publish.routes import Hop
+from planner.publish.signatures import PublicKey
 
 Hook = Callable[[BaseHTTPRequestHandler], bool]
 
@@ -45,12 +46,20 @@ class FakeClient:
     damaged: set[str] = field(default_factory=set)
     unions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    dates: Mapping[str, int] = field(default_factory=dict)
+    asked_keys: tuple[PublicKey, ...] = ()
 
-    def head(self, ref: str) -> str:
+    def head(self, ref: str, keys: Sequence[PublicKey] = ()) -> str:
         """What the server says."""
+        self.asked_keys = tuple(keys)
         if ref not in self.heads:
             raise FollowError("no such ref", ref=ref)
         return self.heads[ref]
+
+    def expect_newer(self, target: str, base: str) -> None:
+        """By `dates`; all are alike that are not there."""
+        if self.dates.get(target, 0) < self.dates.get(base, 0):
+            raise FollowError("the head is older")
 
     def take(self, hop: Hop, base: str) -> None:
         """Hold the hop's commit, if the base is held."""

@@ -14,6 +14,7 @@ import pytest
 
 from planner.publish.publisher import publish
 from planner.publish.routes import index_path
+from planner.publish.signatures import SigningKey, sign
 from tests.build.worlds import ostree
 from tests.follow.devices import Device, endless_index, run_script, script, update_by_python, update_by_shell
 from tests.follow.fakes import serve_folder
@@ -186,6 +187,43 @@ def test_an_index_that_cannot_be_trusted_means_a_full_pull(
     assert served.superblocks() == []
     assert device.refs() == {"origin:main": server.commits[4]}
     assert not list(Path.cwd().glob("pwned"))
+
+
+KEY = SigningKey.from_private_bytes(bytes(32))
+
+
+@pytest.mark.parametrize(
+    ("behind", "is_fallback"),
+    [
+        (lambda text: sign(text, KEY), False),
+        (lambda text: sign(text, KEY)[:-10] + b"\n", True),
+        (lambda text: sign(sign(text, KEY), KEY), True),
+        (lambda text: sign(text, KEY) + b"more\n", True),
+        (lambda text: text + b"signature\n", True),
+        (lambda text: sign(text.removesuffix(b"end\n"), KEY), True),
+    ],
+    ids=["signed", "cut off", "twice", "more behind", "no signature", "no end"],
+)
+@needs_tools
+def test_a_signature_behind_the_end_is_passed_over(
+    server: Server, tmp_path: Path, behind: Callable[[bytes], bytes], is_fallback: bool
+) -> None:
+    """The script has no keys: what it pulls are commits, which the stock tool checks. Nothing else may follow."""
+    text = (server.path / index_path(server.commits[2])).read_bytes()
+
+    def answer(handler: BaseHTTPRequestHandler) -> bool:
+        if "deltaplan" not in handler.path:
+            return False
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(behind(text))
+        return True
+
+    with serve_folder(server.path, answer) as served:
+        device = Device.make(tmp_path / "device", served.url, server, 2)
+        done = update_by_shell(device)
+    assert (done.status, done.is_fallback) == (0, is_fallback), done.text
+    device.expect_whole(server, 4)
 
 
 @needs_tools

@@ -11,6 +11,7 @@ import pytest
 
 from planner.errors import FollowError, InputError
 from planner.follow import remote as remote_module
+from planner.follow.deadlines import finished_within
 from planner.follow.remote import FolderRemote, HttpRemote, Remote, open_remote
 from tests.follow.fakes import serve, serve_folder
 
@@ -163,6 +164,14 @@ def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(remote_module, "_OPENER", _Opener())
     with pytest.raises(FollowError, match="too slowly"):
         _fetch("http://127.0.0.1:1", 10**9)
+
+
+def test_a_download_is_left_when_the_routes_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it begins, and while it goes on, however fast the server is."""
+    monkeypatch.setattr(remote_module, "_OPENER", _Opener())
+    for most_s in (0, 0.02):
+        with finished_within(most_s), pytest.raises(FollowError, match="too long"):
+            _fetch("http://127.0.0.1:1", 10**9)
 
 
 class _Opener:

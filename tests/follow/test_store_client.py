@@ -126,13 +126,14 @@ def test_a_new_client_pulls_in_full_as_planned(
 
 
 def test_a_route_downloads_its_deltas_and_nothing_else(template: Server, tmp_path: Path) -> None:
-    """The head, the index of the base, one file per hop: no loose object."""
+    """The head and its commit, the index of the base, one file per hop: no other loose object."""
     with serve_folder(template.path) as served:
         client = _client(template, 1, tmp_path / "client")
         client = StoreClient(client.store, HttpRemote(served.url))
         _follow(client, template, 1)
     deltas = [f"/{hop.path}/{DELTA_FILE}" for hop in template.route(1, 2, 3, 4).hops or ()]
-    assert served.paths == ["/summary", f"/{index_path(template.commits[1])}", *deltas]
+    head = relative_path(ObjectName(ObjectKind.COMMIT, template.commits[4]))
+    assert served.paths == ["/summary", f"/{head}", f"/{index_path(template.commits[1])}", *deltas]
 
 
 # -- deltas that are not what was announced ----------------------------------------------------------------------
@@ -272,7 +273,9 @@ def test_a_damaged_server_costs_the_client_nothing(server: Server, tmp_path: Pat
     """Where neither the route nor the loose objects are good, the client keeps its ref and every object behind it."""
     client = _client(server, base, tmp_path / "client")
     _remove(server, server.folder((3, 4)) / DELTA_FILE)
-    _damage(server.site.repository, ObjectName(ObjectKind.COMMIT, server.commits[4]))
+    _damage(
+        server.site.repository, ObjectName(ObjectKind.TREE, server.site.repository.read_commit(server.commits[4]).tree)
+    )
     with pytest.raises(FollowError, match="neither the route"):
         _follow(client, server, base)
     assert client.store.read_refs() == ({"main": server.commits[base]} if base else {})

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from planner.errors import FollowError, InputError
-from planner.follow.follower import Abilities, follow
+from planner.follow.follower import Abilities, Trust, follow
 from planner.follow.remote import FolderRemote
 from planner.images.artifact import list_artifacts
 from planner.images.client import ImageClient
@@ -20,6 +20,7 @@ from planner.images.writing import keep_only
 from planner.night.images import ImageSite
 from planner.night.night import Night
 from planner.night.opening import open_night
+from planner.publish.signatures import SigningKey
 from tests.cli.test_cli import deltaplan
 from tests.images.worlds import change, everything, make_files, make_tar, write_image
 
@@ -178,3 +179,44 @@ def test_a_real_client_is_updated_from_the_command_line(night: Night, tmp_path: 
     assert answer["hops"] >= 1
     again = json.loads(deltaplan("follow", *arguments).stdout)
     assert (again["hops"], again["wire_bytes"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "created", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2024", "", "2024-01-01"]
+)
+def test_a_date_that_is_none_is_the_oldest(tmp_path: Path, created: str) -> None:
+    """Two of these cannot be told in UTC, the others have no time zone."""
+    write_image(tmp_path / "l", "v1", [make_tar({"a": b""})], created=created)
+    (commit,) = ImageRepository(tmp_path / "l").read_history().commits.values()
+    assert commit.committed_at.timestamp() == 0
+
+
+KEY = SigningKey.from_private_bytes(bytes(32))
+
+
+@pytest.mark.parametrize(("create", "is_older"), [("2023-12-31T00:00:00Z", True), ("no date", True), (None, False)])
+def test_a_client_does_not_go_back_to_an_older_image(
+    night: Night, tmp_path: Path, create: str | None, is_older: bool
+) -> None:
+    """By the dates in the configs, of which the head's is fetched; an image without a date is older than any."""
+    client, base = client_of(night, tmp_path, "app:v3")
+    layout = tmp_path / "other"
+    write_image(layout, "app:v9", [make_tar({"a": b""})], created=create or "2024-01-03T00:00:00.123456789Z")
+    (layout / "extensions/deltaplan").mkdir(parents=True)
+    ImageSite(layout).write_summary(KEY)
+    before = everything(client.path)
+    target = Layout(layout).find_image("app:v9").config.digest[7:]
+    assert ImageClient(client.path, FolderRemote(layout)).head("app", (KEY.public_key(),)) == target
+    served = ImageClient(client.path, FolderRemote(layout))
+    if is_older:
+        with pytest.raises(FollowError, match="older"):
+            follow(served, served.remote, base=base, want="app", is_ref=True)
+        assert everything(client.path) == before
+    follow(served, served.remote, base=base, want="app", is_ref=True, trust=Trust(allow_downgrade=is_older))
+    assert client.current("app") == target
+
+
+def test_a_layouts_summary_is_believed_only_if_it_is_signed(night: Night, tmp_path: Path) -> None:
+    client, base = client_of(night, tmp_path, "app:v3")
+    with pytest.raises(FollowError, match="not signed"):
+        follow(client, client.remote, base=base, want="app", is_ref=True, trust=Trust(keys=(KEY.public_key(),)))

@@ -305,7 +305,7 @@ def test_damaged_repository_is_named_and_nothing_is_lost(tmp_path: Path) -> None
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="needs root and the program mount")
 def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
-    """On a small file system of its own: one line, its own status, and a rerun with room completes."""
+    """On a small file system of its own: it is named, with its own status, and a rerun with room completes."""
     scenario = write_world(tmp_path)
     work = tmp_path / "small-disk"
     work.mkdir()
@@ -314,7 +314,8 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "planner.cli", "nightly", str(scenario), "--work", str(work)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 11, done.stderr
-        assert "disk is full" in done.stderr.splitlines()[-1]
+        assert "ended early" in done.stderr
+        assert "disk is full" in done.stderr
         subprocess.run(["mount", "-o", "remount,size=64m", work], check=True)
         again = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
         assert all(one["followed"] for one in json.loads(again.stdout)["rehearsals"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.night import night as nights
+from planner.night import outlook
 from planner.night.opening import open_night
 from planner.optimize.plan import Plan
 from planner.optimize.problem import Problem
@@ -22,7 +22,7 @@ def test_a_night_starts_from_the_last_plan_where_there_is_one(tmp_path: Path, mo
         starts.append(options.start)
         return solve(problem, options)
 
-    monkeypatch.setattr(nights, "solve", watched)
+    monkeypatch.setattr(outlook, "solve", watched)
     night = open_night(write_world(tmp_path), work=tmp_path / "work")
     night.import_()
     night.weigh()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from planner.errors import RepositoryError
 from planner.night.night import Night
 from planner.night.opening import open_night
-from planner.night.weighing import judge_projections
+from planner.night.projected import judge_projections
+from planner.optimize.solve import solve
 from planner.weigh.candidates import Candidate, Weight, WeightStatus
 from tests.night.worlds import write_world
 
@@ -62,6 +64,39 @@ def test_a_large_budget_is_spent_until_the_plan_is_stable(tmp_path: Path) -> Non
     night.build()
     night.publish()
     assert all(rehearsal.is_verified for rehearsal in night.follow())
+
+
+def count_solves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One for each plan that is made for the choice of probes."""
+    solves: list[int] = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        solves.append(1)
+        return solve(*arguments, **options)
+
+    monkeypatch.setattr("planner.optimize.probing.solve", counted)
+    return solves
+
+
+def test_where_nothing_is_new_nothing_is_in_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    night = open_world(tmp_path, 1.0)
+    night.weigh()
+    first = night.weigh()
+    solves = count_solves(monkeypatch)
+    assert night.weigh() == first
+    assert solves == []
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{", b'{"a": 1}'])
+def test_without_the_memory_of_what_is_settled_doubts_are_weighed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | None
+) -> None:
+    night = open_world(tmp_path, 0.0)
+    first, path = night.weigh(), tmp_path / "work/settled.json"
+    path.unlink() if damage is None else path.write_bytes(damage)
+    solves = count_solves(monkeypatch)
+    assert night.weigh() == first
+    assert solves
 
 
 def test_the_budget_is_kept(tmp_path: Path) -> None:

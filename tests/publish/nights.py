@@ -15,6 +15,7 @@ from planner.follow.store_client import StoreClient
 from planner.history.store import Store
 from planner.publish.publisher import Published, publish
 from planner.publish.routes import PublishedRoute, format_index, index_path, parse_index
+from planner.publish.signatures import SigningKey
 from tests.publish.worlds import Ends, Server
 
 Routes = Mapping[str, Sequence[PublishedRoute]]
@@ -128,11 +129,11 @@ class Recorder:
         """Note it, and do it."""
         self._do("reindex")
 
-    def write_summary(self) -> None:
+    def write_summary(self, key: SigningKey | None = None) -> None:
         """Note it, and do it."""
-        self._do("summary", "write_summary")
+        self._do("summary", "write_summary", key)
 
-    def _do(self, name: str, method: str | None = None) -> None:
+    def _do(self, name: str, method: str | None = None, *arguments: object) -> None:
         self.before(name)
         self.calls.append(name)
-        getattr(self.tools, method or name)()
+        getattr(self.tools, method or name)(*arguments)

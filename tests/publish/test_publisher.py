@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from planner.errors import BuildError, PublishError
-from planner.publish.publisher import is_published, publish
+from planner.publish.publisher import Published, is_published, publish
 from planner.publish.routes import MAX_INDEX_BYTES, PublishedRoute
+from planner.publish.signatures import SigningKey, sign, unsigned, verify
 from tests.build.worlds import list_paths, ostree
 from tests.publish.nights import (
     FIRST,
@@ -148,6 +149,51 @@ def test_the_stock_tool_knows_what_was_published(yesterday: Server) -> None:
     listed = set(ostree("static-delta", "list", f"--repo={yesterday.path}").split())
     ends = [(yesterday.commits[base], yesterday.commits[target]) for base, target in FIRST]
     assert listed == {f"{base}-{target}" if base else target for base, target in ends}
+
+
+# -- signed --------------------------------------------------------------------------------------------------------
+
+KEY, NEXT_KEY = (SigningKey.from_private_bytes(bytes([number]) * 32) for number in (1, 2))
+
+
+def _publish_signed(server: Server, key: SigningKey | None) -> Published:
+    return publish(server.site, server.pool, server.of(FIRST), first_routes(server), key)
+
+
+def _signed_files(server: Server) -> list[Path]:
+    """What a server with a key signs; OSTree's summary is signed by its own tool."""
+    routes = sorted((server.path / "extensions/deltaplan/routes").iterdir())
+    return routes if server.codec == "ostree" else [*routes, server.path / "summary"]
+
+
+def test_with_a_key_every_index_and_our_summary_are_signed(yesterday: Server, tmp_path: Path) -> None:
+    """Those that were there without, too; what is signed is what was there, and clients without keys read on."""
+    server = yesterday.copy(tmp_path / "repository")
+    before = {path: path.read_bytes() for path in _signed_files(server)}
+    done = _publish_signed(server, KEY)
+    assert (done.new, done.routes_written, done.routes_removed) == ((), 3, 0)
+    assert len(before) == (3 if server.codec == "ostree" else 4)
+    for path, text in before.items():
+        assert path.read_bytes() == sign(text, KEY)
+        assert verify(path.read_bytes(), [KEY.public_key()]) == text
+    expect_served(server, tmp_path / "clients")
+
+
+def test_signing_again_changes_nothing_and_another_key_everything(yesterday: Server, tmp_path: Path) -> None:
+    """An index whose signature was damaged is written again, and so are all when signing ends."""
+    server = yesterday.copy(tmp_path / "repository")
+    _publish_signed(server, KEY)
+    before = _fingerprint(server)
+    assert _publish_signed(server, KEY).routes_written == 0
+    assert _fingerprint(server) == before
+    damaged = _signed_files(server)[0]
+    damaged.write_bytes(damaged.read_bytes()[:-8] + b"AAAAA==\n")
+    assert _publish_signed(server, KEY).routes_written == 1
+    assert _publish_signed(server, NEXT_KEY).routes_written == 3
+    for path in _signed_files(server):
+        verify(path.read_bytes(), [NEXT_KEY.public_key()])
+    assert _publish_signed(server, None).routes_written == 3
+    assert all(unsigned(path.read_bytes()) == path.read_bytes() for path in _signed_files(server))
 
 
 # -- what is refused -----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from planner.errors import BusyError, InputError, SpaceError
-from planner.weigh import catalogue as module
+from planner.history import databases
 from planner.weigh.candidates import Candidate, Need, Weight, WeightStatus
 from planner.weigh.catalogue import Artifact, Catalogue
 
@@ -100,9 +100,29 @@ def test_two_connections_see_each_others_rows(path: Path) -> None:
         assert one.failures() == {SECOND: "no"}
 
 
+def test_weights_that_were_read_before_are_read_anew_once_any_is_written(path: Path) -> None:
+    other = replace(WEIGHT, wire_bytes=7)
+    with Catalogue(path) as first, Catalogue(path) as second:
+        first.record_weight(FIRST, WEIGHT)
+        first.weights().clear()
+        assert first.weights() == {FIRST: WEIGHT}
+        first.record_weights({FIRST: other})
+        assert first.weights() == {FIRST: other}
+        second.record_weight(FIRST, WEIGHT)
+        assert first.weights() == {FIRST: WEIGHT}
+
+
+def test_of_several_weights_all_are_kept_or_none(path: Path) -> None:
+    damaged = replace(WEIGHT, wire_bytes=None)
+    with Catalogue(path) as catalogue:
+        with pytest.raises(sqlite3.IntegrityError):
+            catalogue.record_weights({FIRST: WEIGHT, replace(FIRST, codec="other"): damaged})
+        assert catalogue.weights() == {}
+
+
 def test_locked_catalogue_is_busy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process that writes for longer than anybody waits is named as such, not as a full disk."""
-    monkeypatch.setattr(module, "_LOCK_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(databases, "LOCK_TIMEOUT_S", 0.01)
     with Catalogue(path) as catalogue:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
